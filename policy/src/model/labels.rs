@@ -1,0 +1,103 @@
+//! Labels and label selectors.
+
+use super::Name;
+use std::sync::Arc;
+
+/// An immutable, sorted label map; clones share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels(Arc<[(Name, Name)]>);
+
+impl Labels {
+    /// Labels from pairs; the last of two equal keys wins, as in a map.
+    pub fn new<K: Into<Name>, V: Into<Name>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        let map: std::collections::BTreeMap<Name, Name> = pairs
+            .into_iter()
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
+        Self(map.into_iter().collect())
+    }
+
+    /// The value of `key`, if the label is there.
+    pub fn get(&self, key: &str) -> Option<&Name> {
+        self.0
+            .binary_search_by(|(k, _)| (**k).cmp(key))
+            .ok()
+            .map(|i| &self.0[i].1)
+    }
+
+    /// All pairs, in key order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Name)> {
+        self.0.iter().map(|(k, v)| (k, v))
+    }
+}
+
+/// A label selector: every requirement must hold; without any it matches everything.
+///
+/// Canonical: requirements are sorted and free of repetitions, so equal meaning
+/// written in another order is an equal value (and shares an address set).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Selector(Arc<[Requirement]>);
+
+/// One requirement of a selector.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Requirement {
+    /// The label's key.
+    pub key: Name,
+    /// What must hold for its value.
+    pub operator: Operator,
+}
+
+/// The operators of `LabelSelectorRequirement`; `matchLabels` is `In` with one value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operator {
+    /// The label is there with one of these values (sorted).
+    In(Vec<Name>),
+    /// The label has none of these values (sorted); **a missing label matches**.
+    NotIn(Vec<Name>),
+    /// The label is there.
+    Exists,
+    /// The label is not there.
+    DoesNotExist,
+}
+
+impl Selector {
+    /// The selector that matches everything.
+    pub fn everything() -> Self {
+        Self::default()
+    }
+
+    /// A selector from requirements in any order.
+    pub fn new(requirements: impl IntoIterator<Item = Requirement>) -> Self {
+        let mut all: Vec<Requirement> = requirements
+            .into_iter()
+            .map(|mut r| {
+                if let Operator::In(values) | Operator::NotIn(values) = &mut r.operator {
+                    values.sort();
+                    values.dedup();
+                }
+                r
+            })
+            .collect();
+        all.sort();
+        all.dedup();
+        Self(all.into())
+    }
+
+    /// `matchLabels` only.
+    pub fn labels<K: Into<Name>, V: Into<Name>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self::new(pairs.into_iter().map(|(k, v)| Requirement {
+            key: k.into(),
+            operator: Operator::In(vec![v.into()]),
+        }))
+    }
+
+    /// True when there is no requirement.
+    pub fn is_everything(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The requirements, sorted.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.0
+    }
+}
