@@ -1,0 +1,70 @@
+# Ringfence. `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Where `make e2e` runs its cases. netns: network namespaces of this machine, with a
+# real control plane when Go is here.
+FABRIC ?= netns
+# How the cases' objects reach the enforcer: apiserver (real control plane) or folder.
+OBJECTS ?= apiserver
+# Names or tags of cases; empty: all.
+CASE ?=
+# Where the control plane's programs are built to, and kept.
+CONTROLPLANE ?= .cache/controlplane
+# A kube-router binary to measure beside ours in `make bench` (optional).
+KUBE_ROUTER ?=
+
+E2E := ./target/debug/ringfence-e2e
+
+.PHONY: help
+help: ## what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## install iptables, ipset, nftables, conntrack, iproute2 where missing
+	@scripts/setup.sh net
+
+.PHONY: build
+build: ## all binaries, for development
+	cargo build --workspace
+
+.PHONY: demo
+demo: setup build ## two nodes, a shop, its policies: who could reach whom, before and after
+	@$(E2E) demo
+
+.PHONY: test
+test: setup build ## unit, property and integration tests, then packets on namespaces
+	cargo test --workspace
+	$(E2E) run --objects folder $(CASE)
+	$(E2E) self-test
+
+.PHONY: controlplane
+controlplane: ## build kube-apiserver, etcd, kube-controller-manager, kube-proxy (needs Go)
+	@e2e/controlplane/build.sh $(CONTROLPLANE)
+
+.PHONY: e2e
+e2e: setup build controlplane-if-needed ## real packets against a real control plane (FABRIC=netns, OBJECTS=apiserver|folder, CASE=...)
+	$(E2E) run --fabric $(FABRIC) --objects $(OBJECTS) --controlplane $(CONTROLPLANE) $(CASE)
+
+.PHONY: controlplane-if-needed
+controlplane-if-needed:
+	@if [ "$(OBJECTS)" = apiserver ]; then e2e/controlplane/build.sh $(CONTROLPLANE); fi
+
+.PHONY: bench
+bench: setup controlplane ## figures of docs/performance.md, on this machine (KUBE_ROUTER=path measures it beside)
+	@scripts/setup.sh bench
+	cargo build --release --workspace
+	cargo bench --workspace
+	KUBE_ROUTER=$(KUBE_ROUTER) ./target/release/ringfence-e2e bench --controlplane $(CONTROLPLANE)
+
+.PHONY: lint
+lint: ## format, clippy, licences and sources of dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@scripts/setup.sh deny
+	cargo deny --offline check licenses bans sources
+
+.PHONY: clean
+clean: ## remove build output, reports and the control plane's programs
+	rm -rf target report .cache

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs what a target needs, or says in one sentence what to install.
+#   scripts/setup.sh net     iptables, ipset, nftables, conntrack, iproute2
+#   scripts/setup.sh deny    cargo-deny, for `make lint`
+#   scripts/setup.sh bench   nginx and ab, for the Service benchmark
+set -euo pipefail
+
+apt_install() {
+  local missing=("$@")
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "setup: please install: ${missing[*]} (Debian: sudo apt-get install ${missing[*]})" >&2
+    exit 1
+  fi
+  echo "setup: installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# need PROGRAM PACKAGE ...: collects the packages whose program is not there.
+need() {
+  local packages=()
+  while [ $# -gt 0 ]; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || packages+=("$2")
+    shift 2
+  done
+  [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
+}
+
+case "${1:-}" in
+net)
+  need iptables iptables ipset ipset nft nftables conntrack conntrack ip iproute2
+  ;;
+bench)
+  need nginx nginx-light ab apache2-utils
+  ;;
+deny)
+  command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny --version 0.20.2
+  ;;
+*)
+  echo "usage: scripts/setup.sh net|bench|deny" >&2
+  exit 2
+  ;;
+esac
