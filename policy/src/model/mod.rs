@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// A shared name. Kubernetes allows 253 bytes.
 pub type Name = Arc<str>;
 
-/// Namespace and name of a namespaced object.
+/// Namespace and name of an object; cluster-scoped kinds have an empty namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {
     /// `metadata.namespace`
@@ -47,6 +47,9 @@ impl ObjectKey {
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }

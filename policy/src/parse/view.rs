@@ -1,0 +1,281 @@
+//! Trimmed views of API objects: only the fields that decide about packets.
+//!
+//! They deserialize from the API server's full objects and skip everything else, so
+//! that a watch over 150,000 pods never holds a whole pod. As in the API, a field
+//! that is absent and a field that is `null` are the same.
+
+use crate::model::Name;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use std::collections::BTreeMap;
+
+/// `null` as the default value, which is how Go reads it.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// `metadata`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    /// `name`
+    #[serde(deserialize_with = "nullable")]
+    pub name: Name,
+    /// `namespace`; empty for cluster-scoped kinds.
+    #[serde(deserialize_with = "nullable")]
+    pub namespace: Name,
+    /// `uid`
+    #[serde(deserialize_with = "nullable")]
+    pub uid: Name,
+    /// `resourceVersion`
+    #[serde(deserialize_with = "nullable")]
+    pub resource_version: Name,
+    /// `labels`
+    #[serde(deserialize_with = "nullable")]
+    pub labels: BTreeMap<Name, Name>,
+    /// `deletionTimestamp`: whether it is there is all that matters.
+    pub deletion_timestamp: Option<IgnoredAny>,
+    /// `annotations`, the few that are read.
+    #[serde(deserialize_with = "nullable")]
+    pub annotations: Annotations,
+}
+
+/// The annotations that are read: tunnel addresses of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    /// `projectcalico.org/IPv4IPIPTunnelAddr`
+    #[serde(rename = "projectcalico.org/IPv4IPIPTunnelAddr")]
+    pub ipip: Option<Name>,
+    /// `projectcalico.org/IPv4VXLANTunnelAddr`
+    #[serde(rename = "projectcalico.org/IPv4VXLANTunnelAddr")]
+    pub vxlan: Option<Name>,
+    /// `projectcalico.org/IPv6VXLANTunnelAddr`
+    #[serde(rename = "projectcalico.org/IPv6VXLANTunnelAddr")]
+    pub vxlan6: Option<Name>,
+}
+
+/// `v1 Pod`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodView {
+    /// `metadata`
+    #[serde(deserialize_with = "nullable")]
+    pub metadata: Metadata,
+    /// `spec`
+    #[serde(deserialize_with = "nullable")]
+    pub spec: PodSpec,
+    /// `status`
+    #[serde(deserialize_with = "nullable")]
+    pub status: PodStatus,
+}
+
+/// `spec` of a pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// `nodeName`; empty while unscheduled.
+    #[serde(deserialize_with = "nullable")]
+    pub node_name: Name,
+    /// `hostNetwork`
+    #[serde(deserialize_with = "nullable")]
+    pub host_network: bool,
+    /// `containers`
+    #[serde(deserialize_with = "nullable")]
+    pub containers: Vec<Container>,
+    /// `initContainers`; those with `restartPolicy: Always` are sidecars and listen.
+    #[serde(deserialize_with = "nullable")]
+    pub init_containers: Vec<Container>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// `restartPolicy`; set on init containers only.
+    pub restart_policy: Option<Name>,
+    /// `ports`
+    #[serde(deserialize_with = "nullable")]
+    pub ports: Vec<ContainerPort>,
+}
+
+/// A container's port.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerPort {
+    /// `name`
+    pub name: Option<Name>,
+    /// `containerPort`
+    pub container_port: i64,
+    /// `protocol`; TCP when absent.
+    pub protocol: Option<Name>,
+}
+
+/// `status` of a pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodStatus {
+    /// `phase`
+    pub phase: Option<Name>,
+    /// `podIP`: read when `podIPs` is empty.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<Name>,
+    /// `podIPs`
+    #[serde(rename = "podIPs", deserialize_with = "nullable")]
+    pub pod_ips: Vec<Ip>,
+}
+
+/// An item of `podIPs` or of `loadBalancer.ingress`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Ip {
+    /// `ip`; absent on load balancers that have only a host name.
+    pub ip: Option<Name>,
+}
+
+/// `v1 Namespace`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NamespaceView {
+    /// `metadata`
+    #[serde(deserialize_with = "nullable")]
+    pub metadata: Metadata,
+}
+
+/// `v1 Node`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeView {
+    /// `metadata`
+    #[serde(deserialize_with = "nullable")]
+    pub metadata: Metadata,
+    /// `spec`
+    #[serde(deserialize_with = "nullable")]
+    pub spec: NodeSpec,
+    /// `status`
+    #[serde(deserialize_with = "nullable")]
+    pub status: NodeStatus,
+}
+
+/// `spec` of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    /// `podCIDR`: read when `podCIDRs` is empty.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Option<Name>,
+    /// `podCIDRs`
+    #[serde(rename = "podCIDRs", deserialize_with = "nullable")]
+    pub pod_cidrs: Vec<Name>,
+}
+
+/// `status` of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// `addresses`
+    #[serde(deserialize_with = "nullable")]
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// An item of a node's `addresses`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// `type`: `InternalIP`, `ExternalIP`, `Hostname`, ...
+    #[serde(rename = "type", deserialize_with = "nullable")]
+    pub kind: Name,
+    /// `address`
+    #[serde(deserialize_with = "nullable")]
+    pub address: Name,
+}
+
+/// `v1 Service`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceView {
+    /// `metadata`
+    #[serde(deserialize_with = "nullable")]
+    pub metadata: Metadata,
+    /// `spec`
+    #[serde(deserialize_with = "nullable")]
+    pub spec: ServiceSpec,
+    /// `status`
+    #[serde(deserialize_with = "nullable")]
+    pub status: ServiceStatus,
+}
+
+/// `spec` of a Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// `type`; `ClusterIP` when absent.
+    #[serde(rename = "type")]
+    pub kind: Option<Name>,
+    /// `clusterIP`: read when `clusterIPs` is empty; `None` when headless.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<Name>,
+    /// `clusterIPs`
+    #[serde(rename = "clusterIPs", deserialize_with = "nullable")]
+    pub cluster_ips: Vec<Name>,
+    /// `externalIPs`
+    #[serde(rename = "externalIPs", deserialize_with = "nullable")]
+    pub external_ips: Vec<Name>,
+    /// `selector`
+    #[serde(deserialize_with = "nullable")]
+    pub selector: BTreeMap<Name, Name>,
+    /// `ports`
+    #[serde(deserialize_with = "nullable")]
+    pub ports: Vec<ServicePortView>,
+    /// `externalTrafficPolicy`
+    pub external_traffic_policy: Option<Name>,
+    /// `internalTrafficPolicy`
+    pub internal_traffic_policy: Option<Name>,
+}
+
+/// A Service's port.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePortView {
+    /// `name`
+    #[serde(deserialize_with = "nullable")]
+    pub name: Name,
+    /// `protocol`; TCP when absent.
+    pub protocol: Option<Name>,
+    /// `port`
+    pub port: i64,
+    /// `targetPort`; `port` when absent.
+    pub target_port: Option<IntOrString>,
+    /// `nodePort`; 0 and absent are the same.
+    #[serde(deserialize_with = "nullable")]
+    pub node_port: i64,
+}
+
+/// A number or a name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum IntOrString {
+    /// A number.
+    Int(i64),
+    /// A name.
+    String(Name),
+}
+
+/// `status` of a Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceStatus {
+    /// `loadBalancer`
+    #[serde(deserialize_with = "nullable")]
+    pub load_balancer: LoadBalancer,
+}
+
+/// `status.loadBalancer`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    /// `ingress`
+    #[serde(deserialize_with = "nullable")]
+    pub ingress: Vec<Ip>,
+}
