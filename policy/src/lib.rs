@@ -12,6 +12,7 @@ pub mod compile;
 pub mod evaluate;
 pub mod model;
 pub mod parse;
+pub mod path;
 pub mod selector;
 pub mod snapshot;
 
