@@ -11,8 +11,12 @@
 
 mod address;
 mod errors;
+mod json;
+mod names;
 mod objects;
 mod policy;
+mod rules;
+mod selector;
 pub mod view;
 
 pub use errors::ParseError;
