@@ -11,3 +11,5 @@
 //! ```
 //!
 //! `plan` and `dataplane` are pure; `system` is the only part that touches the kernel.
+
+pub mod system;
