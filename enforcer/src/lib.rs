@@ -12,4 +12,6 @@
 //!
 //! `plan` and `dataplane` are pure; `system` is the only part that touches the kernel.
 
+pub mod dataplane;
+pub mod plan;
 pub mod system;
