@@ -63,7 +63,7 @@ lint: ## format, clippy, licences and sources of dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	@scripts/setup.sh deny
-	cargo deny --offline check licenses bans sources
+	cargo deny check licenses bans sources
 
 .PHONY: clean
 clean: ## remove build output, reports and the control plane's programs
