@@ -10,11 +10,22 @@
 //! and a backstop drops what a foreign rule accepted in between. Allowed packets
 //! RETURN: denials are added, nothing is accepted past another firewall.
 
+mod bindings;
+mod entry;
 mod full;
+mod names;
+mod policies;
 mod readback;
+mod ruleset;
+mod sets;
+mod tree;
 
 pub use full::{Rendered, render_full};
 pub use readback::{ParseError, Readback, parse_readback};
+
+pub(crate) use bindings::sets as binding_sets;
+pub(crate) use ruleset::{ChainKey, Ruleset, render};
+pub(crate) use sets::{KernelSet, element, maxelem, members, of_spec};
 
 use std::net::IpAddr;
 
@@ -33,7 +44,27 @@ impl Family {
 
     /// The family of an address.
     pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
+    }
+
+    /// The length of an address.
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+
+    /// The tool that prints the rules.
+    pub(crate) fn save_tool(self) -> &'static str {
+        match self {
+            Self::V4 => "iptables-save",
+            Self::V6 => "ip6tables-save",
+        }
     }
 }
 
@@ -59,6 +90,15 @@ impl Table {
             Self::Filter => "filter",
             Self::Security => "security",
             Self::Mangle => "mangle",
+        }
+    }
+
+    /// What we use it for.
+    pub(crate) fn purpose(self) -> &'static str {
+        match self {
+            Self::Filter => "refuses what carries the mark",
+            Self::Security => "drops what still carries the mark",
+            Self::Mangle => "decides, and marks what is denied",
         }
     }
 }
@@ -121,6 +161,10 @@ impl Default for Options {
 impl Options {
     /// The families to program.
     pub fn families(&self) -> &'static [Family] {
-        if self.ipv6 { &Family::ALL } else { &[Family::V4] }
+        if self.ipv6 {
+            &Family::ALL
+        } else {
+            &[Family::V4]
+        }
     }
 }

@@ -1,9 +1,25 @@
 //! From what the kernel holds and what it should hold to the steps between.
+//!
+//! The order of the steps is what keeps every moment safe (nothing passes that both
+//! the state before and the state after deny):
+//! 1. members leave sets, new sets are made and filled: less is allowed than before;
+//! 2. rules, table by table, each at once: what they allow now, the new state allows;
+//! 3. members enter sets, unused sets go.
+//!
+//! Without a change of rules all of it is one step.
 
-use crate::dataplane::{Family, Options, Readback};
+mod cleanup;
+mod rules;
+mod sets;
+#[cfg(test)]
+mod tests;
+
+pub use cleanup::cleanup;
+
+use crate::dataplane::{ChainKey, Family, Options, Readback, Ruleset, Table, render};
 use ringfence_policy::Program;
 use ringfence_policy::compile::{Id, Update};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps that take the kernel from one state to the next, to be run in order; after
 /// any of them a packet is judged by the state before or the state after.
@@ -13,6 +29,8 @@ pub struct Transaction {
     pub steps: Vec<Step>,
     /// How much it is.
     pub stats: Stats,
+    /// What the kernel holds after all steps.
+    next: Option<Next>,
 }
 
 impl Transaction {
@@ -63,57 +81,207 @@ pub enum PlanError {
     NeedsReadback,
 }
 
+/// What the kernel holds of ours.
+#[derive(Clone, Debug, Default)]
+struct State {
+    rules: BTreeMap<Family, RulesState>,
+    sets: BTreeMap<String, SetState>,
+    /// The sets that rules had to leave out.
+    broken: BTreeSet<Id>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct RulesState {
+    chains: BTreeMap<ChainKey, Vec<String>>,
+    /// Rules in built-in chains that enter ours, with their places.
+    entries: BTreeMap<ChainKey, Vec<(usize, String)>>,
+    /// Tables that could not be read: all of ours in them is written anew.
+    unreadable: BTreeSet<Table>,
+}
+
+impl RulesState {
+    fn of(ruleset: Ruleset) -> Self {
+        let entries = ruleset.entries.into_iter();
+        Self {
+            chains: ruleset.chains,
+            entries: entries.map(|(key, rule)| (key, vec![(0, rule)])).collect(),
+            unreadable: BTreeSet::new(),
+        }
+    }
+}
+
+/// A set. Its members are kept only from an adopt to the next commit: after that the
+/// updates say what changes, and 150,000 addresses need not be held twice.
+#[derive(Clone, Debug, Default)]
+struct SetState {
+    maxelem: usize,
+    count: usize,
+    members: Option<BTreeSet<String>>,
+}
+
+/// How the state advances.
+#[derive(Clone, Debug, Default)]
+struct Next {
+    rules: Option<BTreeMap<Family, RulesState>>,
+    /// Sets that changed; `None`: gone.
+    sets: BTreeMap<String, Option<SetState>>,
+    broken: BTreeSet<Id>,
+}
+
 /// Knows what of ours the kernel holds and plans the way to what it should hold.
 #[derive(Debug)]
 pub struct Planner {
     options: Options,
-    known: bool,
+    options_changed: bool,
+    state: Option<State>,
+    /// The state was read back and nothing has been committed since.
+    adopted: bool,
 }
 
 impl Planner {
     /// A planner that knows nothing about the kernel yet.
     pub fn new(options: Options) -> Self {
-        Self { options, known: false }
+        Self {
+            options,
+            options_changed: true,
+            state: None,
+            adopted: false,
+        }
     }
 
     /// Takes over what the kernel holds: after start, drift or a failed step.
     pub fn adopt(&mut self, readback: Readback) {
-        let _ = readback;
-        self.known = true;
+        let mut state = State::default();
+        for (name, set) in readback.sets {
+            let (count, maxelem) = (set.members.len(), set.maxelem);
+            state.sets.insert(
+                name,
+                SetState {
+                    maxelem,
+                    count,
+                    members: Some(set.members),
+                },
+            );
+        }
+        for (family, rules) in readback.rules {
+            let unreadable = readback.unreadable.iter().filter(|(f, _)| *f == family);
+            state.rules.insert(
+                family,
+                RulesState {
+                    chains: rules.chains,
+                    entries: rules.entries,
+                    unreadable: unreadable.map(|(_, table)| *table).collect(),
+                },
+            );
+        }
+        self.state = Some(state);
+        self.adopted = true;
     }
 
     /// The steps to `program`. With the `update` that led to it, and nothing adopted
-    /// since the last commit, the cost is that of the change; else all is compared.
-    /// Rules that use a `broken` set (one that could not be made) are left out.
+    /// since the last commit, the cost is that of the change; else all is compared,
+    /// which needs a fresh [`Planner::adopt`]. Rules that use a `broken` set (one that
+    /// could not be made) are left out, so that they allow nothing.
     pub fn plan(
         &mut self,
         program: &Program,
         update: Option<&Update>,
         broken: &BTreeSet<Id>,
     ) -> Result<Transaction, PlanError> {
-        let _ = (program, update, broken, &self.options);
-        if self.known { Ok(Transaction::default()) } else { Err(PlanError::NeedsReadback) }
+        let state = self.state.as_ref().ok_or(PlanError::NeedsReadback)?;
+        let changes = match update {
+            _ if self.adopted => None,
+            None => return Err(PlanError::NeedsReadback),
+            Some(update) => Some(update),
+        };
+        let same_rules = !self.options_changed
+            && *broken == state.broken
+            && changes.is_some_and(|update| update.previous.is_none());
+        let mut transaction = Transaction::default();
+        let mut next = Next {
+            broken: broken.clone(),
+            ..Next::default()
+        };
+        let mut rules_steps = Vec::new();
+        if !same_rules {
+            let mut all = BTreeMap::new();
+            let nothing = RulesState::default();
+            for family in self.options.families().iter().copied() {
+                let wanted = render(family, &program.structure, &self.options, broken);
+                let present = state.rules.get(&family).unwrap_or(&nothing);
+                rules_steps.extend(rules::step(
+                    family,
+                    present,
+                    &wanted,
+                    &mut transaction.stats,
+                ));
+                all.insert(family, RulesState::of(wanted));
+            }
+            next.rules = Some(all);
+        }
+        let scope = sets::Scope {
+            program,
+            options: &self.options,
+            broken,
+            state: &state.sets,
+            changes,
+            structure_unchanged: same_rules,
+        };
+        let mut lines = sets::plan(&scope, &mut next.sets, &mut transaction.stats);
+        if rules_steps.is_empty() {
+            lines.early.append(lines.late);
+            lines.late = sets::Lines::default();
+        }
+        transaction.steps.extend(lines.early.into_step());
+        transaction.steps.append(&mut rules_steps);
+        transaction.steps.extend(lines.late.into_step());
+        transaction.stats.bytes = transaction.steps.iter().map(Step::bytes).sum();
+        transaction.next = Some(next);
+        if transaction.is_empty() {
+            self.committed(transaction.clone());
+        }
+        Ok(transaction)
     }
 
     /// Every step has succeeded: the kernel holds what the transaction led to.
     pub fn committed(&mut self, transaction: Transaction) {
-        let _ = transaction;
+        let (Some(state), Some(next)) = (self.state.as_mut(), transaction.next) else {
+            return;
+        };
+        if let Some(rules) = next.rules {
+            state.rules = rules;
+        }
+        for (name, set) in next.sets {
+            match set {
+                Some(set) => state.sets.insert(name, set),
+                None => state.sets.remove(&name),
+            };
+        }
+        for set in state.sets.values_mut() {
+            set.members = None;
+        }
+        state.broken = next.broken;
+        self.adopted = false;
+        self.options_changed = false;
     }
 
     /// A step failed or someone else wrote: nothing is known until the next adopt.
     pub fn forget(&mut self) {
-        self.known = false;
+        self.state = None;
     }
 
     /// Changes the options (bindings come and go with pods); the next plan compares
     /// all rules.
     pub fn set_options(&mut self, options: Options) {
+        self.options_changed |= options != self.options;
         self.options = options;
     }
 }
 
-/// Removes exactly what carries our prefix.
-pub fn cleanup(readback: &Readback) -> Transaction {
-    let _ = readback;
-    Transaction::default()
+impl Step {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Sets { input, .. } | Self::Rules { input, .. } => input.len(),
+        }
+    }
 }

@@ -1,0 +1,209 @@
+//! Signature chains and policy chains: who may, and on what.
+//!
+//! A signature chain marks the packet as denied, then asks the chain of each policy;
+//! a rule that matches goes to `RF-PASS`, which takes the mark away and, having been
+//! gone to, returns to the signature chain.
+
+use super::Family;
+use super::names::{View, comment};
+use super::ruleset::{Context, Ruleset};
+use ringfence_policy::compile::{Chain, ChainRule, Id, PeerMatch, PortTest, SetSpec};
+use ringfence_policy::model::Protocol;
+use std::collections::BTreeSet;
+
+/// Clears the mark.
+pub(crate) const PASS: &str = "RF-PASS";
+
+/// `multiport` takes so many ports; a range counts twice.
+const MULTIPORT_SLOTS: usize = 15;
+
+/// Renders the signature and policy chains that the tree of `view` leads to.
+pub(crate) fn render(context: &Context<'_>, view: View, ruleset: &mut Ruleset) {
+    let mut policies = BTreeSet::new();
+    for (id, signature) in &context.structure.signatures {
+        if signature.direction != view.direction {
+            continue;
+        }
+        let mut rules = vec![format!("-j MARK --set-xmark {}", context.denied)];
+        let mut first = true;
+        for chain_id in &signature.chains {
+            let Some(chain) = context.structure.chains.get(chain_id) else {
+                continue; // A chain without rules allows nothing: the mark stays.
+            };
+            if policies.insert(*chain_id) {
+                policy(context, view, *chain_id, chain, ruleset);
+            }
+            let name = view.policy(*chain_id);
+            let key = (super::Table::Mangle, name);
+            if !ruleset.chains.contains_key(&key) {
+                continue;
+            }
+            if !first {
+                rules.push(format!("-m mark --mark {} -j RETURN", context.allowed));
+            }
+            first = false;
+            let policy = comment(&format!("{} {}", chain.policy, chain.direction));
+            rules.push(format!("{policy} -j {}", key.1));
+        }
+        ruleset.decide(view.signature(*id), rules);
+    }
+}
+
+/// The chain of one policy, when it has anything to say in this family.
+fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain, ruleset: &mut Ruleset) {
+    let mut rules = Vec::new();
+    for (position, rule) in chain.rules.iter().enumerate() {
+        let title = comment(&format!(
+            "{} {}[{}]",
+            chain.policy, chain.direction, rule.index
+        ));
+        let peers = peers(context, view, rule);
+        let ports = ports(context, view, rule);
+        for set in peers.left_out.iter().chain(&ports.left_out) {
+            let text = format!(
+                "{} {}[{}]: left out, its set {set} could not be made",
+                chain.policy, chain.direction, rule.index
+            );
+            rules.push(comment(&text));
+        }
+        let (peers, ports) = (peers.matches, ports.matches);
+        if peers.len() > 1 && ports.len() > 1 {
+            // Peers + ports rules instead of their product.
+            let sub = view.ports(id, position);
+            rules.extend(peers.iter().map(|peer| words(&[peer, &title, "-j", &sub])));
+            let ports = ports.iter().map(|port| words(&[port, "-g", PASS]));
+            ruleset.decide(sub, ports.collect());
+            continue;
+        }
+        for peer in &peers {
+            rules.extend(
+                ports
+                    .iter()
+                    .map(|port| words(&[port, peer, &title, "-g", PASS])),
+            );
+        }
+    }
+    if !rules.is_empty() {
+        ruleset.decide(view.policy(id), rules);
+    }
+}
+
+/// Alternatives, each the options of one rule (empty: matches everything), and sets
+/// that could not be used.
+#[derive(Default)]
+struct Alternatives {
+    matches: Vec<String>,
+    left_out: Vec<Id>,
+}
+
+fn peers(context: &Context<'_>, view: View, rule: &ChainRule) -> Alternatives {
+    let far_end = if view.pod_is_destination() {
+        "src"
+    } else {
+        "dst"
+    };
+    let mut all = Alternatives::default();
+    for peer in &rule.peers {
+        match (peer, context.family) {
+            (PeerMatch::Anyone, _)
+            | (PeerMatch::AnyV4, Family::V4)
+            | (PeerMatch::AnyV6, Family::V6) => all.matches.push(String::new()),
+            (PeerMatch::AnyV4 | PeerMatch::AnyV6, _) => {}
+            (PeerMatch::Set(id), family) => match context.set(*id) {
+                None => all.left_out.push(*id),
+                Some(set) => {
+                    if has_family(context, *id, family) {
+                        all.matches
+                            .push(format!("-m set --match-set {set} {far_end}"));
+                    }
+                }
+            },
+        }
+    }
+    if all.matches.iter().any(String::is_empty) {
+        all.matches = vec![String::new()];
+    }
+    all
+}
+
+/// Lists of networks are fixed, so one without networks of a family has no kernel set
+/// of that family; every other set may get members at any time.
+fn has_family(context: &Context<'_>, id: Id, family: Family) -> bool {
+    match context.structure.sets.get(&id).map(AsRef::as_ref) {
+        Some(SetSpec::Cidrs(nets)) => nets.iter().any(|net| Family::of(net.addr()) == family),
+        other => other.is_some(),
+    }
+}
+
+fn ports(context: &Context<'_>, view: View, rule: &ChainRule) -> Alternatives {
+    // Only TCP is judged both ways.
+    let relevant = |protocol: Protocol| !view.mirrored || protocol == Protocol::Tcp;
+    let mut all = Alternatives::default();
+    for port in &rule.ports {
+        match port {
+            PortTest::AnyProtocol => all.matches.push(String::new()),
+            PortTest::Protocol(protocol) if relevant(*protocol) => {
+                all.matches.push(format!("-p {}", protocol.netfilter()));
+            }
+            PortTest::Ranges(protocol, ranges) if relevant(*protocol) => {
+                all.matches.extend(port_ranges(view, *protocol, ranges));
+            }
+            PortTest::Named(id, protocol) if relevant(*protocol) => match context.set(*id) {
+                None => all.left_out.push(*id),
+                Some(set) => {
+                    let side = if view.mirrored { "src,src" } else { "dst,dst" };
+                    let protocol = protocol.netfilter();
+                    all.matches
+                        .push(format!("-p {protocol} -m set --match-set {set} {side}"));
+                }
+            },
+            PortTest::Protocol(_) | PortTest::Ranges(..) | PortTest::Named(..) => {}
+        }
+    }
+    if all.matches.iter().any(String::is_empty) {
+        all.matches = vec![String::new()];
+    }
+    all
+}
+
+/// One rule for a single range, else groups that `multiport` can take.
+fn port_ranges(view: View, protocol: Protocol, ranges: &[(u16, u16)]) -> Vec<String> {
+    let protocol = protocol.netfilter();
+    let side = if view.mirrored { "sport" } else { "dport" };
+    let mut groups: Vec<Vec<(u16, u16)>> = Vec::new();
+    let mut free = 0;
+    for (first, last) in ranges {
+        let slots = if first == last { 1 } else { 2 };
+        if slots > free {
+            groups.push(Vec::new());
+            free = MULTIPORT_SLOTS;
+        }
+        free -= slots;
+        if let Some(group) = groups.last_mut() {
+            group.push((*first, *last));
+        }
+    }
+    let text = |(first, last): &(u16, u16)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}:{last}")
+        }
+    };
+    groups
+        .iter()
+        .map(|group| {
+            let list: Vec<String> = group.iter().map(text).collect();
+            match list.as_slice() {
+                [one] => format!("-p {protocol} -m {protocol} --{side} {one}"),
+                many => format!("-p {protocol} -m multiport --{side}s {}", many.join(",")),
+            }
+        })
+        .collect()
+}
+
+/// Joins what is not empty.
+fn words(parts: &[&str]) -> String {
+    let parts: Vec<&str> = parts.iter().copied().filter(|p| !p.is_empty()).collect();
+    parts.join(" ")
+}
