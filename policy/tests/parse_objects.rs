@@ -1,0 +1,270 @@
+//! Pods, namespaces, nodes and Services: from JSON, from views, from API types.
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use ringfence_policy::model::{
+    Labels, Namespace, Node, Phase, Pod, PodPort, Protocol, Service, ServicePort, ServiceType,
+    TargetPort, TrafficPolicy,
+};
+use ringfence_policy::parse::view::PodView;
+use ringfence_policy::parse::{self, ParseError};
+use ringfence_policy::snapshot::Object;
+use serde_json::{Value, json};
+use test_case::test_case;
+
+fn object(kind: &str, rest: Value) -> (Object, Vec<ParseError>) {
+    let mut object = rest;
+    object["apiVersion"] = json!("v1");
+    object["kind"] = json!(kind);
+    if object.get("metadata").is_none() {
+        object["metadata"] = json!({"namespace": "shop", "name": "it"});
+    }
+    parse::object(&object).unwrap()
+}
+
+fn pod(rest: Value) -> (Pod, Vec<ParseError>) {
+    match object("Pod", rest) {
+        (Object::Pod(pod), errors) => (pod, errors),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn node(rest: Value) -> (Node, Vec<ParseError>) {
+    match object("Node", rest) {
+        (Object::Node(node), errors) => (node, errors),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn service(rest: Value) -> (Service, Vec<ParseError>) {
+    match object("Service", rest) {
+        (Object::Service(service), errors) => (service, errors),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn paths(errors: &[ParseError]) -> Vec<&str> {
+    errors.iter().map(|e| e.path.as_str()).collect()
+}
+
+#[test]
+fn a_pod() {
+    let (pod, errors) = pod(json!({
+        "metadata": {"namespace": "shop", "name": "db-0", "labels": {"app": "db"},
+                     "deletionTimestamp": "2024-01-01T00:00:00Z", "managedFields": [{}]},
+        "spec": {"nodeName": "n1", "hostNetwork": true,
+                 "containers": [
+                    {"image": "x", "ports": [{"containerPort": 80}, {"name": "web", "containerPort": 8080}]},
+                    {"ports": [{"name": "web", "containerPort": 9090}, {"name": "dns", "containerPort": 53, "protocol": "UDP"}]},
+                 ],
+                 "initContainers": [
+                    {"restartPolicy": "Always", "ports": [{"name": "side", "containerPort": 15001}]},
+                    {"ports": [{"name": "gone", "containerPort": 1}]},
+                 ]},
+        "status": {"phase": "Failed", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]},
+    }));
+    assert_eq!(errors, []);
+    let port = |name: &str, protocol, port| PodPort {
+        name: name.into(),
+        protocol,
+        port,
+    };
+    assert_eq!(pod.key.to_string(), "shop/db-0");
+    assert_eq!(pod.labels, Labels::new([("app", "db")]));
+    assert_eq!(
+        (&*pod.node, pod.host_network, pod.terminating),
+        ("n1", true, true)
+    );
+    assert_eq!(pod.phase, Phase::Failed);
+    assert_eq!(
+        pod.ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.1", "fd00::1"]
+    );
+    assert_eq!(
+        *pod.ports,
+        [
+            port("web", Protocol::Tcp, 8080),
+            port("dns", Protocol::Udp, 53),
+            port("side", Protocol::Tcp, 15001),
+        ]
+    );
+}
+
+#[test]
+fn a_pod_without_anything_and_of_nulls() {
+    let (bare, errors) = pod(json!({}));
+    assert_eq!(
+        (errors, bare.ips.len(), bare.phase),
+        (vec![], 0, Phase::Running)
+    );
+    let nulls = json!({
+        "spec": {"nodeName": null, "hostNetwork": null, "containers": null},
+        "status": {"podIPs": null, "phase": null, "podIP": null},
+    });
+    assert_eq!(pod(nulls), (bare, vec![]));
+    assert_eq!(pod(json!({"status": {"podIP": "10.0.0.7"}})).0.ips.len(), 1);
+}
+
+#[test]
+fn a_pod_keeps_what_can_be_read() {
+    let (pod, errors) = pod(json!({
+        "spec": {"containers": [{"ports": [
+            {"name": "a", "containerPort": 70000}, {"name": "b", "containerPort": 1, "protocol": "icmp"},
+            {"name": "c", "containerPort": 2},
+        ]}]},
+        "status": {"phase": "Sleeping", "podIPs": [{"ip": "10.0.0.300"}, {"ip": "10.0.0.2"}]},
+    }));
+    assert_eq!(
+        paths(&errors),
+        [
+            "status.podIPs[0].ip",
+            "spec.containers[0].ports[0].containerPort",
+            "spec.containers[0].ports[1].protocol",
+            "status.phase",
+        ]
+    );
+    assert_eq!(
+        errors[0].to_string(),
+        "Pod shop/it: status.podIPs[0].ip: found \"10.0.0.300\"; write an IPv4 or IPv6 address"
+    );
+    assert_eq!(
+        (pod.ips.len(), pod.ports.len(), pod.phase),
+        (1, 1, Phase::Unknown)
+    );
+}
+
+#[test]
+fn a_namespace_always_has_its_name_as_a_label() {
+    let read = |labels: Value| match object(
+        "Namespace",
+        json!({"metadata": {"name": "shop", "labels": labels}}),
+    ) {
+        (Object::Namespace(Namespace { labels, .. }), _) => labels,
+        other => panic!("{other:?}"),
+    };
+    let name = ("kubernetes.io/metadata.name", "shop");
+    assert_eq!(read(json!(null)), Labels::new([name]));
+    assert_eq!(read(json!({"a": "b"})), Labels::new([("a", "b"), name]));
+}
+
+#[test]
+fn a_node() {
+    let (node, errors) = node(json!({
+        "metadata": {"name": "n1", "annotations": {
+            "projectcalico.org/IPv4IPIPTunnelAddr": "10.0.1.0",
+            "projectcalico.org/IPv4VXLANTunnelAddr": "10.0.1.1",
+            "projectcalico.org/IPv6VXLANTunnelAddr": "fd00::1",
+            "flannel.alpha.coreos.com/public-ip": "192.0.2.9",
+        }},
+        "spec": {"podCIDR": "10.0.1.0/24", "podCIDRs": ["10.0.1.0/24", "fd00::/64"]},
+        "status": {"addresses": [
+            {"type": "InternalIP", "address": "192.168.0.1"}, {"type": "ExternalIP", "address": "192.168.0.1"},
+            {"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "n1"},
+        ]},
+    }));
+    assert_eq!(paths(&errors), ["status.addresses[3].address"]);
+    let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        addresses,
+        ["192.168.0.1", "10.0.1.0", "10.0.1.1", "fd00::1"]
+    );
+    assert_eq!(node.pod_cidrs.len(), 2);
+}
+
+#[test]
+fn a_nodes_single_and_faulty_range() {
+    let (single, errors) = node(json!({"spec": {"podCIDR": "10.0.1.0/24"}}));
+    assert_eq!((single.pod_cidrs.len(), errors), (1, vec![]));
+    let (none, errors) = node(json!({"spec": {"podCIDRs": ["10.0.1.0"]}}));
+    assert_eq!(
+        (none.pod_cidrs.len(), paths(&errors)),
+        (0, vec!["spec.podCIDRs[0]"])
+    );
+}
+
+#[test]
+fn a_service() {
+    let (service, errors) = service(json!({
+        "spec": {"type": "NodePort", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd01::1"],
+                 "externalIPs": ["198.51.100.1"], "selector": {"app": "web"},
+                 "externalTrafficPolicy": "Local",
+                 "ports": [{"name": "http", "port": 80, "targetPort": "web", "nodePort": 30080},
+                           {"port": 53, "protocol": "UDP"}, {"port": 81, "targetPort": 8081}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}, {"hostname": "lb"}]}},
+    }));
+    assert_eq!(errors, []);
+    assert_eq!(service.service_type, ServiceType::NodePort);
+    assert_eq!(
+        (service.cluster_ips.len(), service.external_ips.len()),
+        (2, 2)
+    );
+    assert_eq!(service.selector, Some(Labels::new([("app", "web")])));
+    assert_eq!(service.external_traffic_policy, TrafficPolicy::Local);
+    assert_eq!(service.internal_traffic_policy, TrafficPolicy::Cluster);
+    assert_eq!(
+        service.ports[0],
+        ServicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            target: TargetPort::Named("web".into()),
+            node_port: Some(30080),
+        }
+    );
+    let targets: Vec<_> = service.ports[1..]
+        .iter()
+        .map(|p| p.target.clone())
+        .collect();
+    assert_eq!(targets, [TargetPort::Number(53), TargetPort::Number(8081)]);
+}
+
+#[test]
+fn a_headless_and_a_faulty_service() {
+    let (headless, errors) =
+        service(json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"], "selector": {}}}));
+    assert_eq!(
+        (headless.cluster_ips.len(), headless.selector, errors),
+        (0, None, vec![])
+    );
+    // `local`, as one of the documents has it.
+    let (_, errors) = service(
+        json!({"spec": {"externalTrafficPolicy": "local", "type": "Nodeport", "ports": [{"port": 0}]}}),
+    );
+    assert_eq!(
+        paths(&errors),
+        [
+            "spec.type",
+            "spec.ports[0].port",
+            "spec.externalTrafficPolicy"
+        ]
+    );
+}
+
+#[test_case(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "shop"}}), "object shop/d: kind: found \"Deployment\""; "another kind")]
+#[test_case(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}), "Pod p: metadata.namespace: found nothing"; "a pod without namespace")]
+#[test_case(json!({"apiVersion": "v1", "kind": "Node"}), "Node : metadata.name: found nothing"; "a node without name")]
+#[test_case(json!({"apiVersion": "v2", "kind": "Node", "metadata": {"name": "n"}}), "Node n: apiVersion: found \"v2\""; "another version")]
+#[test_case(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop", "name": "p"}, "spec": {"containers": [{"ports": [{"containerPort": "80"}]}]}}), "Pod shop/p: spec.containers[0].ports[0].containerPort: found"; "another type")]
+fn what_cannot_be_read_at_all(object: Value, message: &str) {
+    let error = parse::object(&object).unwrap_err().to_string();
+    assert!(error.starts_with(message), "{error}");
+}
+
+#[test]
+fn from_api_types() {
+    let value = json!({"metadata": {"namespace": "shop", "name": "p"}, "spec": {"containers": []}});
+    let api: core::Pod = serde_json::from_value(value.clone()).unwrap();
+    let (Object::Pod(from_api), _) = parse::api(&api).unwrap() else {
+        panic!("a pod");
+    };
+    let view: PodView = serde_json::from_value(value).unwrap();
+    assert_eq!(parse::pod(view).unwrap(), (from_api, vec![]));
+
+    let spec = json!({"ingress": [{"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}], "podSelector": {}});
+    let value = json!({"metadata": {"namespace": "shop", "name": "p"}, "spec": spec});
+    let api: NetworkPolicy = serde_json::from_value(value.clone()).unwrap();
+    let (Object::Policy(from_api), _) = parse::api(&api).unwrap() else {
+        panic!("a policy");
+    };
+    assert_eq!(from_api, parse::policy(&value).unwrap().policy);
+}
