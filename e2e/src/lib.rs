@@ -1,1 +1,15 @@
-//! x
+//! Proof: real packets between pods on several nodes, compared with what the policies say.
+//!
+//! ```text
+//!  case -> fabric (world of namespaces) -> objects (folder | API server) -> enforcers
+//!            |                                |                               | applied generation
+//!            v                                v                               v
+//!          probe: Observed  <--- table --->  truth: Expected (policy::evaluate)  -> report
+//! ```
+//!
+//! The crate drives built binaries and links none of what it judges.
+
+pub mod controlplane;
+pub mod fabric;
+pub mod probe;
+pub mod sandbox;

@@ -1,0 +1,209 @@
+//! One real kube-proxy in a node's namespaces.
+
+use crate::fabric::{Node, Process};
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Instant;
+
+/// `--proxy-mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyMode {
+    /// `iptables`
+    Iptables,
+    /// `nftables`
+    Nftables,
+}
+
+impl ProxyMode {
+    /// Both modes.
+    pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
+
+    /// As the flag spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        }
+    }
+}
+
+/// How kube-proxy is started.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// `--proxy-mode`
+    pub mode: ProxyMode,
+    /// `--masquerade-all`: Service traffic takes the node's address.
+    pub masquerade_all: bool,
+    /// `--cluster-cidr`: the pods' ranges, at most one of each family. Traffic from
+    /// elsewhere to a ClusterIP is masqueraded.
+    pub cluster_cidrs: Vec<IpNet>,
+}
+
+/// A running kube-proxy. Dropping it ends the program; its rules stay, as on a node.
+#[derive(Debug)]
+pub struct KubeProxy {
+    process: Process,
+    mode: ProxyMode,
+}
+
+impl KubeProxy {
+    pub(super) fn start(
+        program: &Path,
+        node: &Node,
+        kubeconfig: &Path,
+        options: &ProxyOptions,
+    ) -> Result<Self> {
+        let flags = flags(node.name(), kubeconfig, options);
+        let process = node.spawn("kube-proxy", program, &flags, &[])?;
+        Ok(Self {
+            process,
+            mode: options.mode,
+        })
+    }
+
+    /// Its mode.
+    pub fn mode(&self) -> ProxyMode {
+        self.mode
+    }
+
+    /// Where its log is.
+    pub fn log(&self) -> &Path {
+        self.process.log()
+    }
+
+    /// Waits until the node's rules send traffic to all these endpoints (pod address and
+    /// pod port). Ready pods are not yet a programmed Service.
+    ///
+    /// # Errors
+    /// When kube-proxy ends, or the rules do not come in time; the message has its log.
+    pub async fn wait_for(&mut self, node: &Node, endpoints: &[SocketAddr]) -> Result<()> {
+        self.wait(node, endpoints, true).await
+    }
+
+    /// Waits until the node's rules send traffic to none of these endpoints.
+    pub async fn wait_without(&mut self, node: &Node, endpoints: &[SocketAddr]) -> Result<()> {
+        self.wait(node, endpoints, false).await
+    }
+
+    async fn wait(&mut self, node: &Node, endpoints: &[SocketAddr], present: bool) -> Result<()> {
+        let deadline = Instant::now() + super::PATIENCE;
+        loop {
+            self.process.check_running()?;
+            let rules = self.rules(node)?;
+            let open: Vec<&SocketAddr> = endpoints
+                .iter()
+                .filter(|e| targets(&rules, **e) != present)
+                .collect();
+            if open.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let what = if present {
+                    "no rule for"
+                } else {
+                    "still rules for"
+                };
+                bail!(
+                    "{}: {what} {open:?}; kube-proxy's log ends:\n{}",
+                    node.name(),
+                    self.process.log_tail(20)
+                );
+            }
+            tokio::time::sleep(super::LOOK).await;
+        }
+    }
+
+    /// The rules that rewrite destinations, of both families, as the system prints them.
+    pub fn rules(&self, node: &Node) -> Result<String> {
+        let mut text = String::new();
+        for family in ["ip", "ip6"] {
+            let output = match self.mode {
+                ProxyMode::Iptables => {
+                    node.output(&format!("{family}tables-save"), &["-t", "nat"], "")
+                }
+                ProxyMode::Nftables => {
+                    node.output("nft", &["list", "table", family, "kube-proxy"], "")
+                }
+            };
+            // Until kube-proxy has written its table there is none.
+            let output =
+                output.with_context(|| format!("reading the {family} rules of {}", node.name()))?;
+            text.push_str(&String::from_utf8_lossy(&output.stdout));
+        }
+        Ok(text)
+    }
+}
+
+/// Whether a rule has this endpoint as its destination. Both programs print
+/// `10.16.1.10:80` and `[fd00::a]:80`, followed by a space, a quote or the line's end.
+fn targets(rules: &str, endpoint: SocketAddr) -> bool {
+    let wanted = endpoint.to_string();
+    rules
+        .split(|c: char| c.is_whitespace() || c == '"')
+        .any(|word| word == wanted)
+}
+
+fn flags(node: &str, kubeconfig: &Path, options: &ProxyOptions) -> Vec<String> {
+    let cidrs: Vec<String> = options
+        .cluster_cidrs
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mode = options.mode.as_str();
+    vec![
+        format!("--kubeconfig={}", kubeconfig.display()),
+        format!("--hostname-override={node}"),
+        format!("--proxy-mode={mode}"),
+        format!("--cluster-cidr={}", cidrs.join(",")),
+        format!("--masquerade-all={}", options.masquerade_all),
+        "--healthz-bind-address=127.0.0.1:10256".into(),
+        "--metrics-bind-address=127.0.0.1:10249".into(),
+        // By default it waits a second between two writes.
+        format!("--{mode}-min-sync-period=10ms"),
+        // These sysctls cannot be set inside a namespace.
+        "--conntrack-max-per-core=0".into(),
+        "--conntrack-tcp-timeout-established=0".into(),
+        "--conntrack-tcp-timeout-close-wait=0".into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    #[test_case("-A KUBE-SEP-X -p tcp -m tcp -j DNAT --to-destination 10.16.1.10:80", true; "iptables")]
+    #[test_case("    meta l4proto tcp dnat to 10.16.1.10:80", true; "nftables")]
+    #[test_case("-A KUBE-SEP-X -j DNAT --to-destination 10.16.1.10:8080", false; "another port")]
+    #[test_case("-A KUBE-SEP-X -j DNAT --to-destination 110.16.1.10:80", false; "another address")]
+    #[test_case("-A KUBE-SVC-X -m comment --comment \"x/a -> 10.16.1.10:80\" -j KUBE-SEP-X", true; "in a comment")]
+    fn endpoints_in_rules(rules: &str, found: bool) {
+        assert_eq!(targets(rules, "10.16.1.10:80".parse().unwrap()), found);
+    }
+
+    #[test]
+    fn flags_follow_the_mode() {
+        let options = ProxyOptions {
+            mode: ProxyMode::Nftables,
+            masquerade_all: true,
+            cluster_cidrs: vec![
+                "10.16.0.0/14".parse().unwrap(),
+                "fd00:10:16::/48".parse().unwrap(),
+            ],
+        };
+        let flags = flags("node1", Path::new("/k"), &options);
+        for wanted in [
+            "--proxy-mode=nftables",
+            "--nftables-min-sync-period=10ms",
+            "--masquerade-all=true",
+            "--cluster-cidr=10.16.0.0/14,fd00:10:16::/48",
+        ] {
+            assert!(
+                flags.iter().any(|f| f == wanted),
+                "{wanted} is not in {flags:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Where the nodes and pods of a case come from.
+
+pub mod netns;
+pub mod topology;
+
+pub use netns::{Host, Netns, Node, Process, World};
+pub use topology::{External, NodeSpec, Placement, PodKind, PodSpec, Topology};
