@@ -1,5 +1,11 @@
 //! Pods, namespaces, nodes and Services: from JSON, from views, from API types.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may panic, and its table passes JSON by value"
+)]
+
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use ringfence_policy::model::{

@@ -1,5 +1,11 @@
 //! NetworkPolicies from JSON: what is read, and the path, finding and remedy of faults.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may panic, and its table passes JSON by value"
+)]
+
 use ringfence_policy::model::{
     IpBlock, NamespaceMatch, Operator, Peer, PortMatch, PortSpec, Protocol, Requirement, Selector,
 };

@@ -1,5 +1,11 @@
 //! The parser against policies that were damaged at random.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may panic, and its table passes JSON by value"
+)]
+
 use proptest::prelude::*;
 use ringfence_policy::parse;
 use serde_json::{Map, Value, json};

@@ -1,7 +1,7 @@
 //! A small cluster: namespaces x, y, z with pods a, b (node n1) and c (node n2).
 //!
 //! Addresses: `10.0.<node>.<namespace><pod>`, so x/a has 10.0.1.11 and z/c 10.0.2.33;
-//! IPv6 likewise in fd00:10::/32. Nodes have 192.168.0.<node> and fd00:1::<node>.
+//! IPv6 likewise in `fd00:10::/32`. Nodes have `192.168.0.<node>` and `fd00:1::<node>`.
 
 use ringfence_policy::evaluate::{Evaluator, Side, Verdict};
 use ringfence_policy::model::{Flow, L4, ObjectKey, Protocol};
