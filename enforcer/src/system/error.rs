@@ -7,7 +7,9 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A program that is needed is not there.
-    #[error("{program} is not installed (looked in {searched}): install the Debian package {package}, or put it into the image")]
+    #[error(
+        "{program} is not installed (looked in {searched}): install the Debian package {package}, or put it into the image"
+    )]
     Missing {
         /// The program.
         program: String,

@@ -29,10 +29,10 @@ pub trait Kernel: Send + Sync + fmt::Debug {
     fn iptables_restore(&self, family: Family, input: &str) -> Result<(), Error>;
 
     /// `ipset -exist restore` with `input` on stdin. Idempotent: adding a member that is
-    /// there, deleting one that is not, and creating a set that exists with the same
-    /// type succeed. `swap`, `destroy` and `flush` of a missing set still fail, and so
-    /// does `create` with another type. No transaction: lines before the one that
-    /// failed are in, lines after it are not.
+    /// there, deleting one that is not, destroying a set that is not, and creating one
+    /// that exists with the same type succeed; `create` with another type does not.
+    /// No transaction: of the lines before the one that failed any may be in (they are
+    /// sent in batches), of those after it none is.
     fn ipset_restore(&self, input: &str) -> Result<(), Error>;
 
     /// `ipset save` of the sets whose names begin with [`OWN_SET_PREFIX`].
@@ -104,7 +104,11 @@ impl Family {
 
     /// The family of an address.
     pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 
     /// How nft names the family: `ip` or `ip6`.

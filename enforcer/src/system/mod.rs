@@ -6,24 +6,32 @@
 //!          |- programs, command   iptables, ip6tables, ipset, nft: which ones, run with a time limit
 //!          |- netlink             sockets and attributes, no process is started
 //!          |    |- conntrack      dump flows, set and clear one bit of their mark
-//!          |    |- links          bridges, host routes, local addresses, foreign datapaths
+//!          |    |- links          host routes, local addresses, foreign datapaths
 //!          |    `- nftables       generation and entry rules: the cheap canary
-//!          `- sysctl              /proc/sys/net/bridge
+//!          `- bridges           by link attribute, else /proc/sys/net/bridge
 //! ```
 //!
 //! Everything blocks; no program and no netlink answer is awaited longer than
 //! [`Options::timeout`]. Call it from a thread of its own. Text in and out is what
 //! `dataplane` renders and parses.
 
+mod bridges;
+mod command;
 mod error;
 mod kernel;
+mod links;
+mod linux;
+mod netlink;
+mod nftables;
+mod programs;
 mod report;
 
 pub mod conntrack;
 
 pub use error::Error;
-pub use kernel::{OWN_CHAIN_PREFIX, OWN_SET_PREFIX};
 pub use kernel::{
     EntryPoint, Family, Flavour, HandlesByChain, Ipv6, Kernel, Options, Readback, Table,
 };
+pub use kernel::{OWN_CHAIN_PREFIX, OWN_SET_PREFIX};
+pub use linux::LinuxKernel;
 pub use report::{BridgeReport, Bypass, Mechanism, Shortfall};

@@ -61,6 +61,9 @@ pub struct Bypass {
     pub link: String,
     /// What it is and why policies cannot be enforced there.
     pub reason: String,
+    /// True where it carries the pods' main interface, so that nothing can be enforced:
+    /// not ready. False where it may only serve some pods, or none: say so.
+    pub blocking: bool,
 }
 
 impl fmt::Display for Bypass {

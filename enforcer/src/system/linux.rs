@@ -1,0 +1,453 @@
+//! The real kernel.
+
+use super::command::{self, Output};
+use super::programs::{self, Census, SearchPath};
+use super::{
+    BridgeReport, Bypass, EntryPoint, Error, Family, Flavour, Ipv6, Kernel, OWN_SET_PREFIX,
+    Options, Readback, Table, bridges, conntrack, links, nftables,
+};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the xtables programs end with when the lock stays taken (`RESOURCE_PROBLEM`).
+const LOCK_STATUS: i32 = 4;
+/// What `iptables-nft-save` prints, with exit status 0, instead of a table that holds
+/// rules it cannot express.
+const INCOMPATIBLE: &str = "is incompatible, use 'nft' tool";
+
+/// The kernel of the network namespace that the calling thread is in.
+#[derive(Debug)]
+pub struct LinuxKernel {
+    options: Options,
+    search: SearchPath,
+    flavour: Flavour,
+    v4: Tools,
+    v6: Option<Tools>,
+    ipv6: Ipv6,
+    ipset: PathBuf,
+}
+
+/// One family's programs.
+#[derive(Debug)]
+struct Tools {
+    restore: PathBuf,
+    save: PathBuf,
+    security: bool,
+}
+
+impl LinuxKernel {
+    /// Detects flavour, programs and tables. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a program that IPv4 needs; what stands in the way of IPv6
+    /// is told by [`Kernel::ipv6`] instead.
+    pub fn open(options: Options) -> Result<Self, Error> {
+        let search = SearchPath::new(&options.search_path);
+        let default = default_flavour(&search, &options)?;
+        let flavour = match options.flavour {
+            Some(flavour) => flavour,
+            None => detect(&search, default, options.timeout)?,
+        };
+        let v4 = Tools::find(&search, Family::V4, flavour, default, options.timeout)?;
+        let (v6, ipv6) = match Tools::find(&search, Family::V6, flavour, default, options.timeout) {
+            Ok(tools) => (Some(tools), Ipv6::Available),
+            Err(error) => (None, Ipv6::Absent(error.to_string())),
+        };
+        let ipset = search.require("ipset", "ipset")?;
+        Ok(Self {
+            options,
+            search,
+            flavour,
+            v4,
+            v6,
+            ipv6,
+            ipset,
+        })
+    }
+
+    /// Detects the flavour again: the node's other programs may have started later than
+    /// we. To change over, clean up with this and [`LinuxKernel::open`] another.
+    pub fn detect_flavour(&self) -> Result<Flavour, Error> {
+        let default = default_flavour(&self.search, &self.options)?;
+        detect(&self.search, default, self.options.timeout)
+    }
+
+    fn tools(&self, family: Family) -> Result<&Tools, Error> {
+        match (family, &self.v6, &self.ipv6) {
+            (Family::V4, ..) => Ok(&self.v4),
+            (Family::V6, Some(tools), _) => Ok(tools),
+            (Family::V6, None, Ipv6::Absent(reason)) => Err(Error::NoIpv6 {
+                reason: reason.clone(),
+            }),
+            (Family::V6, None, Ipv6::Available) => Err(Error::NoIpv6 {
+                reason: "no programs".to_owned(),
+            }),
+        }
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str], input: &str) -> Result<Output, Error> {
+        let output = command::run(program, arguments, input, self.options.timeout)?;
+        succeeded(program, arguments, input, output, self.options.lock_wait)
+    }
+
+    /// The jumps of a table by chain, in order; `None` for a rule that is no jump.
+    fn jumps(
+        &self,
+        family: Family,
+        table: Table,
+        chains: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, Vec<Option<String>>>, Error> {
+        let mut found: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
+        match self.flavour {
+            Flavour::Nft => {
+                for chain in chains {
+                    let rules =
+                        nftables::rules(family, table.name(), Some(chain), self.options.timeout)?;
+                    let targets = rules.into_iter().map(|rule| rule.target).collect();
+                    found.insert((*chain).to_owned(), targets);
+                }
+            }
+            Flavour::Legacy => {
+                if let Readback::Text(text) = self.iptables_save(family, table)? {
+                    for (chain, target) in text.lines().filter_map(appended) {
+                        found
+                            .entry(chain.to_owned())
+                            .or_default()
+                            .push(target.map(str::to_owned));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn load_bridge_module(&self) -> Result<(), Error> {
+        let modprobe = self.search.require("modprobe", "kmod")?;
+        self.run(&modprobe, &["br_netfilter"], "").map(|_| ())
+    }
+}
+
+// === impl Kernel ===
+
+impl Kernel for LinuxKernel {
+    fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
+    fn ipv6(&self) -> &Ipv6 {
+        &self.ipv6
+    }
+
+    fn has_security_table(&self, family: Family) -> bool {
+        self.tools(family).is_ok_and(|tools| tools.security)
+    }
+
+    fn iptables_restore(&self, family: Family, input: &str) -> Result<(), Error> {
+        let wait = format!("--wait={}", self.options.lock_wait.as_secs().max(1));
+        self.run(&self.tools(family)?.restore, &["--noflush", &wait], input)
+            .map(|_| ())
+    }
+
+    fn ipset_restore(&self, input: &str) -> Result<(), Error> {
+        self.run(&self.ipset, &["-exist", "restore"], input)
+            .map(|_| ())
+    }
+
+    fn ipset_save(&self) -> Result<String, Error> {
+        match self.run(&self.ipset, &["save"], "") {
+            Ok(output) => Ok(own_sets(&output.stdout)),
+            // A foreign set of a type that this ipset does not know spoils the whole.
+            Err(Error::Failed { .. }) => {
+                let names = self.run(&self.ipset, &["list", "-name"], "")?.stdout;
+                let mut text = String::new();
+                for name in names
+                    .lines()
+                    .filter(|name| name.starts_with(OWN_SET_PREFIX))
+                {
+                    text.push_str(&self.run(&self.ipset, &["save", name], "")?.stdout);
+                }
+                Ok(text)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn iptables_save(&self, family: Family, table: Table) -> Result<Readback, Error> {
+        let save = &self.tools(family)?.save;
+        // Asking legacy for a table that is not there would make it.
+        if self.flavour == Flavour::Legacy && !legacy_tables(family)?.contains(table.name()) {
+            return Ok(Readback::Text(String::new()));
+        }
+        match self.run(save, &["-t", table.name()], "") {
+            Ok(output) if !output.stdout.contains(INCOMPATIBLE) => {
+                Ok(Readback::Text(output.stdout))
+            }
+            Ok(_) | Err(Error::Failed { .. }) if self.flavour == Flavour::Nft => {
+                nftables::own_handles(family, table.name(), self.options.timeout)
+                    .map(Readback::Handles)
+            }
+            Ok(output) => Ok(Readback::Text(output.stdout)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn generation(&self) -> Result<Option<u32>, Error> {
+        match self.flavour {
+            Flavour::Nft => nftables::generation(self.options.timeout).map(Some),
+            Flavour::Legacy => Ok(None),
+        }
+    }
+
+    fn entry_positions(&self, entries: &[EntryPoint]) -> Result<Vec<Option<u32>>, Error> {
+        let mut wanted: BTreeMap<(Family, Table), BTreeSet<&str>> = BTreeMap::new();
+        for entry in entries {
+            wanted
+                .entry((entry.family, entry.table))
+                .or_default()
+                .insert(&entry.chain);
+        }
+        let mut jumps = BTreeMap::new();
+        for ((family, table), chains) in wanted {
+            jumps.insert((family, table), self.jumps(family, table, &chains)?);
+        }
+        let position = |entry: &EntryPoint| {
+            let rules = jumps.get(&(entry.family, entry.table))?.get(&entry.chain)?;
+            let at = rules
+                .iter()
+                .position(|to| to.as_deref() == Some(entry.target.as_str()))?;
+            u32::try_from(at + 1).ok()
+        };
+        Ok(entries.iter().map(position).collect())
+    }
+
+    fn conntrack_dump(
+        &self,
+        filter: conntrack::MarkFilter,
+        each: &mut dyn FnMut(&conntrack::Entry),
+    ) -> Result<conntrack::Dump, Error> {
+        conntrack::dump(filter, self.options.timeout, each)
+    }
+
+    fn conntrack_mark(
+        &self,
+        flows: &[conntrack::FlowKey],
+        mask: u32,
+        on: bool,
+    ) -> Result<conntrack::Marked, Error> {
+        conntrack::mark(flows, mask, on, self.options.timeout)
+    }
+
+    fn prepare_bridges(&self, pod_ranges: &[IpNet]) -> Result<BridgeReport, Error> {
+        bridges::inspect(
+            pod_ranges,
+            true,
+            &|| self.load_bridge_module(),
+            self.options.timeout,
+        )
+    }
+
+    fn check_bridges(&self, pod_ranges: &[IpNet]) -> Result<BridgeReport, Error> {
+        bridges::inspect(pod_ranges, false, &|| Ok(()), self.options.timeout)
+    }
+
+    fn bindings(&self, pods: &BTreeSet<IpAddr>) -> Result<Vec<(IpAddr, String)>, Error> {
+        links::bindings(pods, self.options.timeout)
+    }
+
+    fn local_addresses(&self) -> Result<BTreeSet<IpAddr>, Error> {
+        let addresses = links::addresses(self.options.timeout)?;
+        Ok(addresses.into_iter().map(|(address, _)| address).collect())
+    }
+
+    fn bypasses(&self) -> Result<Vec<Bypass>, Error> {
+        Ok(links::bypasses(&links::links(None, self.options.timeout)?))
+    }
+}
+
+// === impl Tools ===
+
+impl Tools {
+    fn find(
+        search: &SearchPath,
+        family: Family,
+        flavour: Flavour,
+        default: Option<Flavour>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let restore = search.tool(family, flavour, "restore", default)?;
+        let save = search.tool(family, flavour, "save", default)?;
+        let has = |table: Table| {
+            let arguments = ["--noflush", "--test", "--wait=5"];
+            let input = format!("*{table}\nCOMMIT\n");
+            let output = command::run(&restore, &arguments, &input, timeout)?;
+            succeeded(&restore, &arguments, &input, output, timeout)
+        };
+        has(Table::Mangle)?;
+        has(Table::Filter)?;
+        let security = match has(Table::Security) {
+            Ok(_) => true,
+            Err(Error::Failed { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            restore,
+            save,
+            security,
+        })
+    }
+}
+
+// === detection ===
+
+/// What plain `iptables` is; `None` when there is none.
+fn default_flavour(search: &SearchPath, options: &Options) -> Result<Option<Flavour>, Error> {
+    let Some(iptables) = search.find(programs::stem(Family::V4)) else {
+        return Ok(None);
+    };
+    let output = command::run(&iptables, &["--version"], "", options.timeout)?;
+    Ok(Some(programs::flavour_of_version(&output.stdout)))
+}
+
+fn detect(
+    search: &SearchPath,
+    default: Option<Flavour>,
+    timeout: Duration,
+) -> Result<Flavour, Error> {
+    let (mut nft, mut legacy) = (Census::default(), Census::default());
+    for family in Family::ALL {
+        count_nft(family, timeout, &mut nft);
+        let Ok(save) = search.tool(family, Flavour::Legacy, "save", default) else {
+            continue;
+        };
+        for table in legacy_tables(family)? {
+            let output = command::run(&save, &["-t", &table], "", timeout)?;
+            legacy.text(&output.stdout);
+        }
+    }
+    Ok(programs::choose(
+        nft,
+        legacy,
+        default.unwrap_or(Flavour::Nft),
+    ))
+}
+
+/// Counts by netlink, because text fails where native rules are. A kernel without
+/// nftables has none to count.
+fn count_nft(family: Family, timeout: Duration, census: &mut Census) {
+    const TABLES: [&str; 5] = ["raw", "mangle", "nat", "filter", "security"];
+    let Ok(chains) = nftables::chains(family, timeout) else {
+        return;
+    };
+    for (table, chain) in chains {
+        if TABLES.contains(&table.as_str()) {
+            census.chain(&table, &chain);
+        }
+    }
+    for table in TABLES {
+        let own = |name: &str| name.starts_with(super::OWN_CHAIN_PREFIX);
+        if let Ok(rules) = nftables::rules(family, table, None, timeout) {
+            let foreign = rules
+                .iter()
+                .filter(|rule| !own(&rule.chain) && !rule.target.as_deref().is_some_and(own));
+            census.rules += foreign.count();
+        }
+    }
+}
+
+/// The tables that legacy iptables has in this network namespace. `thread-self`,
+/// because threads may be in different ones.
+fn legacy_tables(family: Family) -> Result<BTreeSet<String>, Error> {
+    let path = match family {
+        Family::V4 => "/proc/thread-self/net/ip_tables_names",
+        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
+    };
+    match fs::read_to_string(path) {
+        Ok(names) => Ok(names.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(source) => Err(Error::Io {
+            program: format!("reading {path}"),
+            source,
+        }),
+    }
+}
+
+// === text (pure) ===
+
+/// An error that says what the program said, unless it succeeded.
+fn succeeded(
+    program: &Path,
+    arguments: &[&str],
+    input: &str,
+    output: Output,
+    waited: Duration,
+) -> Result<Output, Error> {
+    if output.status.success() {
+        return Ok(output);
+    }
+    let program = command::display(program, arguments);
+    if output.status.code() == Some(LOCK_STATUS) && output.stderr.contains("xtables lock") {
+        return Err(Error::LockHeld { program, waited });
+    }
+    let line = programs::complained_line(&output.stderr);
+    Err(Error::Failed {
+        program,
+        status: output.status.to_string(),
+        text: line
+            .and_then(|line| input.lines().nth(line - 1))
+            .map(str::to_owned),
+        line,
+        stderr: output.stderr,
+    })
+}
+
+/// The lines about sets of our own in what `ipset save` printed.
+fn own_sets(text: &str) -> String {
+    let own = |line: &&str| {
+        let name = line.split(' ').nth(1);
+        name.is_some_and(|name| name.starts_with(OWN_SET_PREFIX))
+    };
+    text.split_inclusive('\n').filter(own).collect()
+}
+
+/// (chain, target) of a `-A` line.
+fn appended(line: &str) -> Option<(&str, Option<&str>)> {
+    let mut words = line.strip_prefix("-A ")?.split(' ');
+    let chain = words.next()?;
+    let mut target = None;
+    // A comment may contain " -j "; the target stands after every match.
+    while let Some(word) = words.next() {
+        if matches!(word, "-j" | "-g") {
+            target = words.next();
+        }
+    }
+    Some((chain, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    #[test_case("-A FORWARD -j RF-FORWARD", Some(("FORWARD", Some("RF-FORWARD"))))]
+    #[test_case("-A INPUT -m comment --comment \"a -j b\" -g X", Some(("INPUT", Some("X"))))]
+    #[test_case("-A INPUT -p tcp", Some(("INPUT", None)); "no target")]
+    #[test_case(":FORWARD ACCEPT [0:0]", None; "a chain")]
+    fn appended_rules(line: &str, expected: Option<(&str, Option<&str>)>) {
+        assert_eq!(appended(line), expected);
+    }
+
+    #[test]
+    fn only_own_sets_are_kept() {
+        let text =
+            "create RFa hash:ip\nadd RFa 10.0.0.1\ncreate cali4 hash:ip\nadd cali4 RFa\nadd RFb x";
+        assert_eq!(
+            own_sets(text),
+            "create RFa hash:ip\nadd RFa 10.0.0.1\nadd RFb x"
+        );
+    }
+}
