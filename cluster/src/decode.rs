@@ -6,7 +6,7 @@ use ringfence_policy::parse::view::{Metadata, NamespaceView, NodeView, PodView, 
 use ringfence_policy::parse::{self, Lenient, ParseError};
 use ringfence_policy::snapshot::{Kind, Object};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Decodes one object of the API server from its JSON.
 ///
@@ -62,10 +62,8 @@ pub(crate) fn raw(kind: Kind, json: &str) -> Result<Decoded, Problem> {
 ///
 /// # Errors
 /// As [`raw`].
-pub(crate) fn value(kind: Kind, object: &Map<String, Value>) -> Result<Decoded, Problem> {
-    // `parse` reads a whole value; the map came out of one.
-    let object = Value::Object(object.clone());
-    decoded(kind, None, parse::object(&object))
+pub(crate) fn value(kind: Kind, object: &Value) -> Result<Decoded, Problem> {
+    decoded(kind, None, parse::object(object))
 }
 
 /// An object through its view; `None` when a field has the wrong type.

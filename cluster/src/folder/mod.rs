@@ -1,17 +1,45 @@
 //! A folder of manifests as a source.
+//!
+//! ```text
+//!  notice (inotify, periodic look) -> files (walk, read) -> syntax (documents, lines)
+//!     -> manifest (objects of a file) -> load (all files, what stays in force) -> Replace
+//! ```
 
-use crate::{Event, Problem, Store};
+mod files;
+mod load;
+mod manifest;
+mod notice;
+mod syntax;
+
+use crate::{Event, Problem, Reason, Store};
+use anyhow::Context;
+use files::{Content, Tree};
+use load::Loader;
+use notice::Notice;
 use ringfence_policy::Snapshot;
+use ringfence_policy::snapshot::Kind;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+pub use files::digest;
 
 /// A folder of manifests: YAML and JSON files, in sub-folders too.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
     default_namespace: Arc<str>,
+    look: Duration,
 }
+
+/// Looks between notices, for file systems that send none (NFS).
+const LOOK: Duration = Duration::from_secs(10);
+/// The same where inotify is not to be had.
+const LOOK_ALONE: Duration = Duration::from_secs(1);
+/// How often a folder that changes while it is read is read again.
+const TRIES: usize = 5;
 
 // === impl Folder ===
 
@@ -22,13 +50,148 @@ impl Folder {
         Self {
             path: path.into(),
             default_namespace: default_namespace.into(),
+            look: LOOK,
         }
+    }
+
+    /// With another time between looks at a folder that sends no notices.
+    #[must_use]
+    pub fn with_look(self, look: Duration) -> Self {
+        Self { look, ..self }
     }
 
     /// Reads the folder, watches it, and sends every change as one
     /// [`Event::Replace`] until the consumer has gone.
     pub(crate) async fn run(self, events: mpsc::Sender<Event>) {
-        events.closed().await;
+        let mut notice = match Notice::new() {
+            Ok(notice) => Some(notice),
+            Err(error) => {
+                tracing::warn!(%error, "no inotify; the folder is looked at every second");
+                None
+            }
+        };
+        let look = notice
+            .as_ref()
+            .map_or(self.look.min(LOOK_ALONE), |_| self.look);
+        let mut loader = Loader::new(Arc::clone(&self.default_namespace));
+        let mut known: Option<Tree> = None;
+        let mut sent: Option<Sent> = None;
+        loop {
+            match self.read(known.take(), &mut notice).await {
+                Ok((tree, None)) => known = Some(tree),
+                Ok((tree, Some(contents))) => {
+                    known = Some(tree);
+                    // Parsing thousands of objects must not hold up the consumer.
+                    let work = tokio::task::spawn_blocking(move || {
+                        let replacement = loader.load(&contents);
+                        (loader, replacement)
+                    });
+                    let Ok((back, replacement)) = work.await else {
+                        return;
+                    };
+                    loader = back;
+                    let now = (
+                        replacement.generation.digest.clone(),
+                        replacement.problems.clone(),
+                    );
+                    if sent.as_ref() == Some(&now) {
+                        tracing::debug!("the folder was touched and says what it said before");
+                    } else if events
+                        .send(Event::Replace(Box::new(replacement)))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                    sent = Some(now);
+                }
+                Err(error) => {
+                    // Once it can be read again, that is news even if it says the same.
+                    sent = None;
+                    if self.unavailable(&events, &error).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            let wait = known.as_ref().map_or(look.min(LOOK_ALONE), |_| look);
+            tokio::select! {
+                () = events.closed() => return,
+                // Two writes within one tick of the kernel's clock leave the same stamp,
+                // so a notice means reading, whatever the files look like.
+                () = changed(&mut notice) => known = None,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Reads the folder if it looks other than `known`.
+    async fn read(
+        &self,
+        mut known: Option<Tree>,
+        notice: &mut Option<Notice>,
+    ) -> io::Result<(Tree, Option<Contents>)> {
+        let mut contents = None;
+        for _ in 0..TRIES {
+            let path = self.path.clone();
+            let before = known.take();
+            let (tree, read) =
+                tokio::task::spawn_blocking(move || look(&path, before.as_ref())).await??;
+            if let Some(notice) = notice {
+                notice.watch(&tree.folders);
+            }
+            // Read until it looks the same after reading as before: then nothing was
+            // missed before the watches were set, and no file was read half.
+            let settled = read.is_none();
+            contents = read.or(contents);
+            if settled {
+                return Ok((tree, contents));
+            }
+            known = Some(tree);
+        }
+        Ok((known.unwrap_or_default(), contents))
+    }
+
+    async fn unavailable(
+        &self,
+        events: &mpsc::Sender<Event>,
+        error: &io::Error,
+    ) -> Result<(), mpsc::error::SendError<Event>> {
+        for kind in Kind::ALL {
+            let reason = Reason::Folder {
+                folder: self.path.display().to_string(),
+                message: error.to_string(),
+            };
+            events.send(Event::Unavailable { kind, reason }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the consumer was told last: digest and problems.
+type Sent = (String, Vec<Problem>);
+
+/// Every manifest of a folder, in order.
+type Contents = Vec<(Arc<Path>, Content)>;
+
+/// Looks through a folder, and reads it if it looks other than before.
+fn look(path: &Path, known: Option<&Tree>) -> io::Result<(Tree, Option<Contents>)> {
+    let tree = Tree::walk(path)?;
+    let contents = (known != Some(&tree)).then(|| contents(&tree));
+    Ok((tree, contents))
+}
+
+fn contents(tree: &Tree) -> Contents {
+    tree.files
+        .iter()
+        .map(|file| (Arc::clone(&file.name), file.read()))
+        .collect()
+}
+
+/// Waits for a notice; for ever without inotify.
+async fn changed(notice: &mut Option<Notice>) {
+    match notice {
+        Some(notice) => notice.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -38,14 +201,10 @@ pub fn load_folder(
     path: &Path,
     default_namespace: &str,
 ) -> anyhow::Result<(Snapshot, Vec<Problem>)> {
-    let _ = Folder::new(path, default_namespace);
-    Ok(Store::default().into_parts())
-}
-
-/// SHA-256, in hex, over what is read of a folder: for every manifest, in byte order of
-/// the path relative to the folder, the length of the path, the path, the length of the
-/// content, and the content; lengths as 8 bytes, big endian.
-pub fn digest(path: &Path) -> anyhow::Result<String> {
-    let _ = path;
-    Ok(String::new())
+    let tree =
+        Tree::walk(path).with_context(|| format!("cannot read the folder {}", path.display()))?;
+    let replacement = Loader::new(default_namespace.into()).load(&contents(&tree));
+    let mut store = Store::new(Kind::ALL);
+    store.handle(Event::Replace(Box::new(replacement)));
+    Ok(store.into_parts())
 }

@@ -33,7 +33,7 @@ impl Failure {
     }
 
     /// Bytes that are no answer of an API server.
-    pub(super) fn protocol(address: &str, outcome: Outcome, message: impl ToString) -> Self {
+    pub(super) fn protocol(address: &str, outcome: Outcome, message: &dyn ToString) -> Self {
         let reason = Some(Reason::Protocol {
             address: address.to_owned(),
             message: message.to_string(),
@@ -99,7 +99,7 @@ fn connection(address: &str, error: &(dyn Error + 'static)) -> Reason {
             // An `io::Error` shows its content's source, not its content.
             if io
                 .get_ref()
-                .is_some_and(|inner| inner.is::<rustls::Error>())
+                .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
             {
                 return Reason::Tls { address, message };
             }

@@ -96,20 +96,18 @@ impl Round<'_> {
             let read = timeout(self.kubernetes.pace.silence, wire::read_body(stream)).await;
             let body = match read {
                 Ok(body) => body.map_err(|error| self.broken(&error))?,
-                Err(_) => return Err(self.garbage("a list that never ends").into()),
+                Err(_) => return Err(self.garbage(&"a list that never ends").into()),
             };
-            let page: Page = serde_json::from_slice(&body).map_err(|error| self.garbage(error))?;
+            let page: Page = serde_json::from_slice(&body).map_err(|error| self.garbage(&error))?;
             for item in page.items.unwrap_or_default() {
                 self.apply(item).await?;
             }
-            match page.metadata.next.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => {
-                    let version = page.metadata.resource_version;
-                    self.position.alive();
-                    self.position.version = Some(version.clone());
-                    return self.list_done(version).await;
-                }
+            params.continue_token = page.metadata.next.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                let version = page.metadata.resource_version;
+                self.position.alive();
+                self.position.version = Some(version.clone());
+                return self.list_done(version).await;
             }
         }
     }
@@ -135,21 +133,20 @@ impl Round<'_> {
             };
             match timeout(patience, wire::read_line(&mut stream, &mut line)).await {
                 Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return Err(Failure::ordinary(Outcome::Ended).into()),
                 Ok(Err(error)) => return Err(self.broken(&error).into()),
                 Err(_) if listing => return Err(Failure::ordinary(Outcome::NoStreaming).into()),
-                Err(_) => return Err(Failure::ordinary(Outcome::Ended).into()),
+                Ok(Ok(false)) | Err(_) => return Err(Failure::ordinary(Outcome::Ended).into()),
             }
-            let frame: Frame = serde_json::from_slice(&line).map_err(|error| self.lost(error))?;
+            let frame: Frame = serde_json::from_slice(&line).map_err(|error| self.lost(&error))?;
             let object = frame.object.get();
-            let named = || serde_json::from_str::<Named>(object).map_err(|e| self.lost(e));
+            let named = || serde_json::from_str::<Named>(object).map_err(|e| self.lost(&e));
             let reached = match &*frame.kind {
                 "ADDED" | "MODIFIED" => self.apply(frame.object).await?,
                 "DELETED" => {
                     let named = named()?;
                     let key = named
                         .key()
-                        .ok_or_else(|| self.lost("a deletion without a name"))?;
+                        .ok_or_else(|| self.lost(&"a deletion without a name"))?;
                     self.send(Event::Delete(self.kind, key)).await?;
                     Some(named.version())
                 }
@@ -172,10 +169,10 @@ impl Round<'_> {
                 }
                 "ERROR" => {
                     let status: Status =
-                        serde_json::from_str(object).map_err(|e| self.garbage(e))?;
+                        serde_json::from_str(object).map_err(|e| self.garbage(&e))?;
                     return Err(self.refused(streaming, &status).into());
                 }
-                other => return Err(self.garbage(format!("a watch event {other:?}")).into()),
+                other => return Err(self.garbage(&format!("a watch event {other:?}")).into()),
             };
             // While the list is under way there is nothing to resume from.
             if !listing {
@@ -192,7 +189,7 @@ impl Round<'_> {
         ask: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
         streaming: bool,
     ) -> Result<impl AsyncBufRead + use<>, Stop> {
-        let ask = ask.map_err(|error| self.garbage(error))?;
+        let ask = ask.map_err(|error| self.garbage(&error))?;
         let address = &self.kubernetes.address;
         // The answer's head comes at once, also that of a watch.
         match timeout(
@@ -203,7 +200,7 @@ impl Round<'_> {
         {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Failure::request(self.kind, address, streaming, &error).into()),
-            Err(_) => Err(self.garbage("no answer").into()),
+            Err(_) => Err(self.garbage(&"no answer").into()),
         }
     }
 
@@ -236,7 +233,7 @@ impl Round<'_> {
     }
 
     /// Bytes that are no answer of an API server.
-    fn garbage(&self, found: impl ToString) -> Failure {
+    fn garbage(&self, found: &dyn ToString) -> Failure {
         Failure::protocol(
             &self.kubernetes.address,
             Outcome::Failed { retry_after: 0 },
@@ -245,7 +242,7 @@ impl Round<'_> {
     }
 
     /// A frame that cannot be read may have been any object's: only a new list tells.
-    fn lost(&self, found: impl ToString) -> Failure {
+    fn lost(&self, found: &dyn ToString) -> Failure {
         Failure::protocol(&self.kubernetes.address, Outcome::Gone, found)
     }
 
