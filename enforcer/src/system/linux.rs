@@ -1,15 +1,14 @@
 //! The real kernel.
 
 use super::command::{self, Output};
-use super::programs::{self, Census, SearchPath};
+use super::detect::{default_flavour, detect, legacy_tables};
+use super::programs::{self, SearchPath};
 use super::{
     BridgeReport, Bypass, EntryPoint, Error, Family, Flavour, Ipv6, Kernel, OWN_SET_PREFIX,
     Options, Readback, Table, bridges, conntrack, links, nftables,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,15 +47,19 @@ impl LinuxKernel {
     /// is told by [`Kernel::ipv6`] instead.
     pub fn open(options: Options) -> Result<Self, Error> {
         let search = SearchPath::new(&options.search_path);
-        let default = default_flavour(&search, &options)?;
+        let default = default_flavour(&search, options.timeout)?;
         let flavour = match options.flavour {
             Some(flavour) => flavour,
             None => detect(&search, default, options.timeout)?,
         };
-        let v4 = Tools::find(&search, Family::V4, flavour, default, options.timeout)?;
-        let (v6, ipv6) = match Tools::find(&search, Family::V6, flavour, default, options.timeout) {
+        let v4 = Tools::find(&search, Family::V4, flavour, default, &options)?;
+        let (v6, ipv6) = match Tools::find(&search, Family::V6, flavour, default, &options) {
             Ok(tools) => (Some(tools), Ipv6::Available),
-            Err(error) => (None, Ipv6::Absent(error.to_string())),
+            Err(error @ (Error::Missing { .. } | Error::Failed { .. })) => {
+                (None, Ipv6::Absent(error.to_string()))
+            }
+            // A held lock passes; taking it for a node without IPv6 would not.
+            Err(error) => return Err(error),
         };
         let ipset = search.require("ipset", "ipset")?;
         Ok(Self {
@@ -73,7 +76,7 @@ impl LinuxKernel {
     /// Detects the flavour again: the node's other programs may have started later than
     /// we. To change over, clean up with this and [`LinuxKernel::open`] another.
     pub fn detect_flavour(&self) -> Result<Flavour, Error> {
-        let default = default_flavour(&self.search, &self.options)?;
+        let default = default_flavour(&self.search, self.options.timeout)?;
         detect(&self.search, default, self.options.timeout)
     }
 
@@ -148,7 +151,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn iptables_restore(&self, family: Family, input: &str) -> Result<(), Error> {
-        let wait = format!("--wait={}", self.options.lock_wait.as_secs().max(1));
+        let wait = wait_argument(&self.options);
         self.run(&self.tools(family)?.restore, &["--noflush", &wait], input)
             .map(|_| ())
     }
@@ -277,15 +280,16 @@ impl Tools {
         family: Family,
         flavour: Flavour,
         default: Option<Flavour>,
-        timeout: Duration,
+        options: &Options,
     ) -> Result<Self, Error> {
         let restore = search.tool(family, flavour, "restore", default)?;
         let save = search.tool(family, flavour, "save", default)?;
+        let wait = wait_argument(options);
         let has = |table: Table| {
-            let arguments = ["--noflush", "--test", "--wait=5"];
+            let arguments = ["--noflush", "--test", &wait];
             let input = format!("*{table}\nCOMMIT\n");
-            let output = command::run(&restore, &arguments, &input, timeout)?;
-            succeeded(&restore, &arguments, &input, output, timeout)
+            let output = command::run(&restore, &arguments, &input, options.timeout)?;
+            succeeded(&restore, &arguments, &input, output, options.lock_wait)
         };
         has(Table::Mangle)?;
         has(Table::Filter)?;
@@ -302,81 +306,11 @@ impl Tools {
     }
 }
 
-// === detection ===
-
-/// What plain `iptables` is; `None` when there is none.
-fn default_flavour(search: &SearchPath, options: &Options) -> Result<Option<Flavour>, Error> {
-    let Some(iptables) = search.find(programs::stem(Family::V4)) else {
-        return Ok(None);
-    };
-    let output = command::run(&iptables, &["--version"], "", options.timeout)?;
-    Ok(Some(programs::flavour_of_version(&output.stdout)))
-}
-
-fn detect(
-    search: &SearchPath,
-    default: Option<Flavour>,
-    timeout: Duration,
-) -> Result<Flavour, Error> {
-    let (mut nft, mut legacy) = (Census::default(), Census::default());
-    for family in Family::ALL {
-        count_nft(family, timeout, &mut nft);
-        let Ok(save) = search.tool(family, Flavour::Legacy, "save", default) else {
-            continue;
-        };
-        for table in legacy_tables(family)? {
-            let output = command::run(&save, &["-t", &table], "", timeout)?;
-            legacy.text(&output.stdout);
-        }
-    }
-    Ok(programs::choose(
-        nft,
-        legacy,
-        default.unwrap_or(Flavour::Nft),
-    ))
-}
-
-/// Counts by netlink, because text fails where native rules are. A kernel without
-/// nftables has none to count.
-fn count_nft(family: Family, timeout: Duration, census: &mut Census) {
-    const TABLES: [&str; 5] = ["raw", "mangle", "nat", "filter", "security"];
-    let Ok(chains) = nftables::chains(family, timeout) else {
-        return;
-    };
-    for (table, chain) in chains {
-        if TABLES.contains(&table.as_str()) {
-            census.chain(&table, &chain);
-        }
-    }
-    for table in TABLES {
-        let own = |name: &str| name.starts_with(super::OWN_CHAIN_PREFIX);
-        if let Ok(rules) = nftables::rules(family, table, None, timeout) {
-            let foreign = rules
-                .iter()
-                .filter(|rule| !own(&rule.chain) && !rule.target.as_deref().is_some_and(own));
-            census.rules += foreign.count();
-        }
-    }
-}
-
-/// The tables that legacy iptables has in this network namespace. `thread-self`,
-/// because threads may be in different ones.
-fn legacy_tables(family: Family) -> Result<BTreeSet<String>, Error> {
-    let path = match family {
-        Family::V4 => "/proc/thread-self/net/ip_tables_names",
-        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
-    };
-    match fs::read_to_string(path) {
-        Ok(names) => Ok(names.lines().map(str::to_owned).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(source) => Err(Error::Io {
-            program: format!("reading {path}"),
-            source,
-        }),
-    }
-}
-
 // === text (pure) ===
+
+fn wait_argument(options: &Options) -> String {
+    format!("--wait={}", options.lock_wait.as_secs().max(1))
+}
 
 /// An error that says what the program said, unless it succeeded.
 fn succeeded(

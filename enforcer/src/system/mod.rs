@@ -3,7 +3,8 @@
 //! ```text
 //!   Kernel (trait; the agent is tested with a fake)
 //!     `- LinuxKernel
-//!          |- programs, command   iptables, ip6tables, ipset, nft: which ones, run with a time limit
+//!          |- programs, detect,
+//!          |  command             iptables, ip6tables, ipset, nft: which ones, run with a time limit
 //!          |- netlink             sockets and attributes, no process is started
 //!          |    |- conntrack      dump flows, set and clear one bit of their mark
 //!          |    |- links          host routes, local addresses, foreign datapaths
@@ -17,6 +18,7 @@
 
 mod bridges;
 mod command;
+mod detect;
 mod error;
 mod kernel;
 mod links;

@@ -74,60 +74,6 @@ pub(super) fn stem(family: Family) -> &'static str {
     }
 }
 
-/// What `iptables --version` says; versions before 1.8 say nothing and are legacy.
-pub(super) fn flavour_of_version(version: &str) -> Flavour {
-    if version.contains("nf_tables") {
-        Flavour::Nft
-    } else {
-        Flavour::Legacy
-    }
-}
-
-/// What one flavour holds that is not ours, in both families.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Census {
-    /// kubelet says which flavour it uses by a chain in `mangle`.
-    pub hint: bool,
-    /// Chains named `KUBE-...`
-    pub kube_chains: usize,
-    /// Rules.
-    pub rules: usize,
-}
-
-impl Census {
-    /// Counts a chain.
-    pub fn chain(&mut self, table: &str, name: &str) {
-        self.hint |=
-            table == "mangle" && matches!(name, "KUBE-IPTABLES-HINT" | "KUBE-KUBELET-CANARY");
-        self.kube_chains += usize::from(name.starts_with("KUBE-"));
-    }
-
-    /// Counts what `iptables-save` printed.
-    pub fn text(&mut self, text: &str) {
-        let mut table = "";
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix('*') {
-                table = name;
-            } else if let Some(chain) = line.strip_prefix(':') {
-                self.chain(table, chain.split(' ').next().unwrap_or_default());
-            } else if line.starts_with("-A ") {
-                self.rules += usize::from(!line.contains(super::OWN_CHAIN_PREFIX));
-            }
-        }
-    }
-}
-
-/// The flavour that the node's other programs use: as Kubernetes' iptables-wrappers
-/// decide, kubelet's hint first. Our own rules do not count, whichever flavour they are.
-pub(super) fn choose(nft: Census, legacy: Census, default: Flavour) -> Flavour {
-    let rank = |census: Census| (census.hint, census.kube_chains, census.rules);
-    match rank(nft).cmp(&rank(legacy)) {
-        std::cmp::Ordering::Greater => Flavour::Nft,
-        std::cmp::Ordering::Less => Flavour::Legacy,
-        std::cmp::Ordering::Equal => default,
-    }
-}
-
 /// A line number in the complaint of iptables-restore or `ipset restore`.
 pub(super) fn complained_line(stderr: &str) -> Option<usize> {
     let lower = stderr.to_ascii_lowercase();
@@ -146,46 +92,6 @@ mod tests {
     use super::*;
     use std::fs;
     use test_case::test_case;
-
-    fn census(hint: bool, kube_chains: usize, rules: usize) -> Census {
-        Census {
-            hint,
-            kube_chains,
-            rules,
-        }
-    }
-    const NONE: Census = Census {
-        hint: false,
-        kube_chains: 0,
-        rules: 0,
-    };
-
-    #[test_case(NONE, NONE, Flavour::Legacy, Flavour::Legacy; "nothing: default legacy")]
-    #[test_case(NONE, NONE, Flavour::Nft, Flavour::Nft; "nothing: default nft")]
-    #[test_case(census(true, 1, 0), census(false, 9, 99), Flavour::Legacy, Flavour::Nft; "the hint wins")]
-    #[test_case(census(false, 9, 0), census(true, 1, 0), Flavour::Nft, Flavour::Legacy; "the hint of legacy wins")]
-    #[test_case(census(false, 2, 0), census(false, 0, 99), Flavour::Legacy, Flavour::Nft; "kube chains before rules")]
-    #[test_case(NONE, census(false, 0, 1), Flavour::Nft, Flavour::Legacy; "rules before the default")]
-    fn flavour(nft: Census, legacy: Census, default: Flavour, expected: Flavour) {
-        assert_eq!(choose(nft, legacy, default), expected);
-    }
-
-    #[test]
-    fn census_does_not_count_our_own() {
-        let mut found = Census::default();
-        found.text("*mangle\n:FORWARD ACCEPT [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\n:RF-A - [0:0]\n-A FORWARD -j RF-A\n-A RF-A -j RETURN\n-A FORWARD -j LOG\nCOMMIT\n");
-        assert_eq!(found, census(true, 1, 1));
-        let mut found = Census::default();
-        found.text("*nat\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n");
-        assert!(!found.hint, "the hint is in mangle");
-    }
-
-    #[test_case("iptables v1.8.9 (nf_tables)", Flavour::Nft)]
-    #[test_case("iptables v1.8.9 (legacy)", Flavour::Legacy)]
-    #[test_case("iptables v1.6.1", Flavour::Legacy)]
-    fn versions(version: &str, expected: Flavour) {
-        assert_eq!(flavour_of_version(version), expected);
-    }
 
     #[test_case("iptables-restore: line 2 failed", Some(2))]
     #[test_case(

@@ -8,7 +8,7 @@ use ringfence_enforcer::system::{
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use test_case::test_case;
 
@@ -179,6 +179,24 @@ fn a_table_that_is_not_there_reads_as_empty_and_is_not_made() {
     });
 }
 
+/// Somebody who has the xtables lock until his stdin is closed.
+fn hold_lock() -> Child {
+    let mut holder = Command::new("flock")
+        .args(["/run/xtables.lock", "sh", "-c", "echo held; read -r _"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut held = [0; 5];
+    holder
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut held)
+        .unwrap();
+    holder
+}
+
 #[test]
 fn a_held_lock_is_told_apart_and_waited_for() {
     private(|| {
@@ -188,21 +206,7 @@ fn a_held_lock_is_told_apart_and_waited_for() {
             ..Options::default()
         })
         .unwrap();
-        // The holder says when it has the lock and lets go when its stdin is closed.
-        let mut holder = Command::new("flock")
-            .args(["/run/xtables.lock", "sh", "-c", "echo held; read -r _"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut held = [0; 5];
-        holder
-            .stdout
-            .as_mut()
-            .unwrap()
-            .read_exact(&mut held)
-            .unwrap();
-
+        let mut holder = hold_lock();
         let error = kernel.iptables_restore(Family::V4, INPUT).unwrap_err();
         assert_eq!(error.kind(), "lock_held", "{error}");
         assert!(
@@ -293,6 +297,36 @@ fn without_ip6tables_ipv4_goes_on() {
                 .contains("ip6tables-nft-restore is not installed"),
             "{error}"
         );
+    });
+}
+
+#[test]
+fn without_ipv6_in_the_kernel_ipv4_goes_on() {
+    private(|| {
+        let folder = tools_without(&["ip6tables-nft-restore"]);
+        symlink("/bin/false", folder.path().join("ip6tables-nft-restore")).unwrap();
+        let kernel = open_in(&folder).unwrap();
+        assert!(!kernel.ipv6().is_available());
+        assert!(!kernel.has_security_table(Family::V6) && kernel.has_security_table(Family::V4));
+    });
+}
+
+#[test]
+fn a_held_lock_at_the_start_is_no_lack_of_ipv6() {
+    private(|| {
+        let (mut holder, options) = (
+            hold_lock(),
+            Options {
+                flavour: Some(Flavour::Legacy),
+                lock_wait: Duration::from_secs(1),
+                ..Options::default()
+            },
+        );
+        let error = LinuxKernel::open(options.clone()).unwrap_err();
+        assert_eq!(error.kind(), "lock_held", "{error}");
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        assert!(LinuxKernel::open(options).unwrap().ipv6().is_available());
     });
 }
 

@@ -2,7 +2,7 @@
 
 use super::kernel;
 use super::namespace::{private, sh};
-use ringfence_enforcer::system::{Error, Flavour, Kernel};
+use ringfence_enforcer::system::{Error, Flavour, Kernel, LinuxKernel, Options};
 
 #[test]
 fn own_sets_are_saved_foreign_ones_are_not() {
@@ -55,5 +55,35 @@ fn an_error_names_the_line_and_nothing_after_it_is_in() {
         );
         let saved = kernel.ipset_save().unwrap();
         assert!(!saved.contains("192.0.2.3"), "{saved}");
+    });
+}
+
+/// A foreign set that this ipset cannot print spoils `ipset save`, not our read-back.
+#[test]
+fn own_sets_are_read_past_a_foreign_one_that_cannot_be() {
+    private(|| {
+        let folder = tempfile::tempdir().unwrap();
+        sh(&format!(
+            r#"printf '#!/bin/sh\n[ "$*" = save ] && exit 1\nexec %s "$@"\n' "$(command -v ipset)" > {0}/ipset
+            chmod +x {0}/ipset
+            for f in iptables ip6tables; do for v in restore save; do ln -s "$(command -v $f-nft-$v)" {0}; done; done"#,
+            folder.path().display()
+        ));
+        let kernel = LinuxKernel::open(Options {
+            search_path: vec![folder.path().to_path_buf()],
+            flavour: Some(Flavour::Nft),
+            ..Options::default()
+        })
+        .unwrap();
+        sh("ipset create cali40 hash:ip");
+        kernel
+            .ipset_restore("create RFa hash:ip\nadd RFa 192.0.2.2\ncreate RFb hash:ip\n")
+            .unwrap();
+        let saved = kernel.ipset_save().unwrap();
+        assert!(
+            saved.contains("add RFa 192.0.2.2") && saved.contains("create RFb"),
+            "{saved}"
+        );
+        assert!(!saved.contains("cali40"), "{saved}");
     });
 }

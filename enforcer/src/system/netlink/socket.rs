@@ -75,11 +75,7 @@ impl Socket {
 
     /// Sends one request and tells `each` (type, payload) of its answers. True when the
     /// kernel says that the dump is not consistent, or could not deliver all of it.
-    pub fn exchange(
-        mut self,
-        request: Request,
-        each: &mut Answer<'_>,
-    ) -> Result<bool, Error> {
+    pub fn exchange(mut self, request: Request, each: &mut Answer<'_>) -> Result<bool, Error> {
         self.send(&request.finish(1))?;
         let mut interrupted = false;
         loop {
