@@ -106,10 +106,9 @@ pub(crate) fn set(family: Family, id: Id) -> String {
 pub(crate) fn comment(text: &str) -> String {
     let safe: String = text
         .chars()
-        .map(|c| match c {
-            'a'..='z' | 'A'..='Z' | '0'..='9' => c,
-            ' ' | '.' | '/' | '_' | '-' | ':' | '[' | ']' | ',' | '(' | ')' => c,
-            _ => '_',
+        .map(|c| {
+            let plain = c.is_ascii_alphanumeric() || " ./_-:[],()".contains(c);
+            if plain { c } else { '_' }
         })
         .collect();
     let safe = if safe.len() <= COMMENT_BYTES {

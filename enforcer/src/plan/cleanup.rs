@@ -20,11 +20,10 @@ pub fn cleanup(readback: &Readback) -> Transaction {
             &mut stats,
         ));
     }
-    let input: String = readback
-        .sets
-        .keys()
-        .map(|name| format!("destroy {name}\n"))
-        .collect();
+    let mut input = String::new();
+    for name in readback.sets.keys() {
+        input.extend(["destroy ", name, "\n"]);
+    }
     if !input.is_empty() {
         steps.push(Step::Sets {
             input,

@@ -11,8 +11,6 @@
 mod cleanup;
 mod rules;
 mod sets;
-#[cfg(test)]
-mod tests;
 
 pub use cleanup::cleanup;
 

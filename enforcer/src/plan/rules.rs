@@ -57,10 +57,10 @@ fn section(
         return;
     }
     stats.chains += changed.len() + stale.len();
-    input.push_str(&format!("*{}\n", table.as_str()));
+    input.extend(["*", table.as_str(), "\n"]);
     for ((_, name), _) in &changed {
         // Makes the chain, or empties it.
-        input.push_str(&format!(":{name} - [0:0]\n"));
+        input.extend([":", name, " - [0:0]\n"]);
     }
     for ((_, name), rules) in &changed {
         stats.rules += rules.len();

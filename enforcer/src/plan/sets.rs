@@ -94,7 +94,7 @@ struct SetPlanner<'a> {
 impl SetPlanner<'_> {
     fn members_only(&mut self) {
         let deltas = self.deltas_of_update();
-        self.apply(deltas);
+        self.apply(&deltas);
     }
 
     fn everything(&mut self) {
@@ -122,12 +122,12 @@ impl SetPlanner<'_> {
             wanted.insert(set.name.clone());
             // The sets of bound addresses and interfaces take something away.
             let narrowing = !set.name.ends_with("bind");
-            deltas.extend(self.compare_fixed(set, narrowing, content));
+            deltas.extend(self.compare_fixed(set, narrowing, &content));
         }
         if scope.changes.is_some() {
             deltas.extend(self.deltas_of_update());
         }
-        self.apply(deltas);
+        self.apply(&deltas);
         let unused = scope.state.keys().filter(|name| !name.ends_with(TEMPORARY));
         for name in unused.filter(|name| !wanted.contains(*name)) {
             self.destroy(name, false);
@@ -170,7 +170,7 @@ impl SetPlanner<'_> {
         &mut self,
         set: KernelSet,
         narrowing: bool,
-        content: BTreeSet<String>,
+        content: &BTreeSet<String>,
     ) -> Option<Delta> {
         let known = self
             .scope
@@ -179,7 +179,7 @@ impl SetPlanner<'_> {
             .is_some_and(|state| state.members.is_none());
         if known {
             // Rare and small: filled anew and put in place at once.
-            self.replace(&set, &content);
+            self.replace(&set, content);
             return None;
         }
         self.compare(set, narrowing, || content.clone())
@@ -224,8 +224,8 @@ impl SetPlanner<'_> {
 
     /// Removals of all sets come before additions to any: an address that changes its
     /// identity leaves every set before it enters one.
-    fn apply(&mut self, deltas: Vec<Delta>) {
-        for delta in &deltas {
+    fn apply(&mut self, deltas: &[Delta]) {
+        for delta in deltas {
             self.stats.elements += delta.removed.len() + delta.added.len();
             let (verb, lines) = if delta.narrowing {
                 ("add", &delta.added)
@@ -240,7 +240,7 @@ impl SetPlanner<'_> {
                 self.out.early.put(delta.set.id, &line);
             }
         }
-        for delta in &deltas {
+        for delta in deltas {
             if self.outgrown(delta) {
                 if let Some(id) = delta.set.id {
                     let content = members(self.scope.program, id, delta.set.family);
