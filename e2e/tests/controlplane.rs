@@ -86,7 +86,7 @@ fn run() -> Result<()> {
 
 async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     let begin = Instant::now();
-    let options = Options::new(ringfence_e2e::fabric::CONTROL_ADDRESS.into());
+    let options = Options::new(ringfence_e2e::fabric::netns::CONTROL_ADDRESS.into());
     let mut plane = ControlPlane::start(programs, world.control(), options).await?;
     println!("ok: control plane ready after {:?}", begin.elapsed());
     let kubelet = Kubelet::new(plane.client());

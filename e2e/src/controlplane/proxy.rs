@@ -3,11 +3,13 @@
 use crate::fabric::{Node, Process};
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
+use serde_json::{Value, json};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
-/// `--proxy-mode`
+/// `mode` of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyMode {
     /// `iptables`
@@ -20,7 +22,7 @@ impl ProxyMode {
     /// Both modes.
     pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
 
-    /// As the flag spells it.
+    /// As the configuration spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Iptables => "iptables",
@@ -32,11 +34,11 @@ impl ProxyMode {
 /// How kube-proxy is started.
 #[derive(Clone, Debug)]
 pub struct ProxyOptions {
-    /// `--proxy-mode`
+    /// `mode`
     pub mode: ProxyMode,
-    /// `--masquerade-all`: Service traffic takes the node's address.
+    /// `masqueradeAll`: Service traffic takes the node's address.
     pub masquerade_all: bool,
-    /// `--cluster-cidr`: the pods' ranges, at most one of each family. Traffic from
+    /// `clusterCIDR`: the pods' ranges, at most one of each family. Traffic from
     /// elsewhere to a ClusterIP is masqueraded.
     pub cluster_cidrs: Vec<IpNet>,
 }
@@ -55,7 +57,13 @@ impl KubeProxy {
         kubeconfig: &Path,
         options: &ProxyOptions,
     ) -> Result<Self> {
-        let flags = flags(node.name(), kubeconfig, options);
+        let file = node.folder().join("kube-proxy.json");
+        fs::write(
+            &file,
+            configuration(node.name(), kubeconfig, options).to_string(),
+        )
+        .with_context(|| format!("writing {}", file.display()))?;
+        let flags = [format!("--config={}", file.display())];
         let process = node.spawn("kube-proxy", program, &flags, &[])?;
         Ok(Self {
             process,
@@ -136,37 +144,44 @@ impl KubeProxy {
     }
 }
 
-/// Whether a rule has this endpoint as its destination. Both programs print
-/// `10.16.1.10:80` and `[fd00::a]:80`, followed by a space, a quote or the line's end.
+/// Whether a rule has this endpoint as its destination. iptables prints
+/// `10.16.1.10:80` and `[fd00::a]:80`, nftables that or, among several, `10.16.1.10 . 80`.
 fn targets(rules: &str, endpoint: SocketAddr) -> bool {
-    let wanted = endpoint.to_string();
+    let pair = format!("{}.{}", endpoint.ip(), endpoint.port());
+    let word = endpoint.to_string();
     rules
-        .split(|c: char| c.is_whitespace() || c == '"')
-        .any(|word| word == wanted)
+        .replace(" . ", ".")
+        .split(|c: char| c.is_whitespace() || c == '"' || c == ',')
+        .any(|w| w == word || w == pair)
 }
 
-fn flags(node: &str, kubeconfig: &Path, options: &ProxyOptions) -> Vec<String> {
+/// kube-proxy's configuration file; JSON is YAML. Some of it has no flag.
+fn configuration(node: &str, kubeconfig: &Path, options: &ProxyOptions) -> Value {
     let cidrs: Vec<String> = options
         .cluster_cidrs
         .iter()
         .map(ToString::to_string)
         .collect();
-    let mode = options.mode.as_str();
-    vec![
-        format!("--kubeconfig={}", kubeconfig.display()),
-        format!("--hostname-override={node}"),
-        format!("--proxy-mode={mode}"),
-        format!("--cluster-cidr={}", cidrs.join(",")),
-        format!("--masquerade-all={}", options.masquerade_all),
-        "--healthz-bind-address=127.0.0.1:10256".into(),
-        "--metrics-bind-address=127.0.0.1:10249".into(),
-        // By default it waits a second between two writes.
-        format!("--{mode}-min-sync-period=10ms"),
+    // By default it waits a second between two writes.
+    let rules = json!({
+        "masqueradeAll": options.masquerade_all,
+        "minSyncPeriod": "10ms",
+        "syncPeriod": "30s",
+    });
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": kubeconfig},
+        "hostnameOverride": node,
+        "mode": options.mode.as_str(),
+        "clusterCIDR": cidrs.join(","),
+        "iptables": rules,
+        "nftables": rules,
+        "healthzBindAddress": "127.0.0.1:10256",
+        "metricsBindAddress": "127.0.0.1:10249",
         // These sysctls cannot be set inside a namespace.
-        "--conntrack-max-per-core=0".into(),
-        "--conntrack-tcp-timeout-established=0".into(),
-        "--conntrack-tcp-timeout-close-wait=0".into(),
-    ]
+        "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+    })
 }
 
 #[cfg(test)]
@@ -176,6 +191,8 @@ mod tests {
 
     #[test_case("-A KUBE-SEP-X -p tcp -m tcp -j DNAT --to-destination 10.16.1.10:80", true; "iptables")]
     #[test_case("    meta l4proto tcp dnat to 10.16.1.10:80", true; "nftables")]
+    #[test_case("dnat ip to numgen random mod 2 map { 0 : 10.16.1.10 . 80, 1 : 10.16.2.10 . 80 }", true; "nftables map")]
+    #[test_case("elements = { 10.16.1.10 . 10.16.1.10 . tcp . 80 }", false; "nftables hairpin set")]
     #[test_case("-A KUBE-SEP-X -j DNAT --to-destination 10.16.1.10:8080", false; "another port")]
     #[test_case("-A KUBE-SEP-X -j DNAT --to-destination 110.16.1.10:80", false; "another address")]
     #[test_case("-A KUBE-SVC-X -m comment --comment \"x/a -> 10.16.1.10:80\" -j KUBE-SEP-X", true; "in a comment")]
@@ -184,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_follow_the_mode() {
+    fn options_reach_the_configuration() {
         let options = ProxyOptions {
             mode: ProxyMode::Nftables,
             masquerade_all: true,
@@ -193,17 +210,11 @@ mod tests {
                 "fd00:10:16::/48".parse().unwrap(),
             ],
         };
-        let flags = flags("node1", Path::new("/k"), &options);
-        for wanted in [
-            "--proxy-mode=nftables",
-            "--nftables-min-sync-period=10ms",
-            "--masquerade-all=true",
-            "--cluster-cidr=10.16.0.0/14,fd00:10:16::/48",
-        ] {
-            assert!(
-                flags.iter().any(|f| f == wanted),
-                "{wanted} is not in {flags:?}"
-            );
-        }
+        let file = configuration("node1", Path::new("/k"), &options);
+        assert_eq!(file["mode"], "nftables");
+        assert_eq!(file["nftables"]["masqueradeAll"], true);
+        assert_eq!(file["iptables"]["masqueradeAll"], true);
+        assert_eq!(file["clusterCIDR"], "10.16.0.0/14,fd00:10:16::/48");
+        assert_eq!(file["clientConnection"]["kubeconfig"], "/k");
     }
 }
