@@ -58,12 +58,15 @@ impl Compiler {
                 }
             }
         }
+        let mut lookup = Lookup::new(&index, &self.claims, &self.namespaces);
         let endpoints = &self.program.structure.endpoints;
         for (ip, endpoint) in endpoints {
             let entries = self.entry_sets.memberships(*ip, Some(endpoint));
             entries.for_each(&mut enter);
+            let memberships = lookup.memberships(*ip, true);
+            memberships.into_iter().for_each(&mut enter);
         }
-        let mut lookup = Lookup::new(&index, &self.claims, &self.namespaces);
+        // Most new sets draw from one namespace: the pods of the others are not looked at.
         for namespace in namespaces_of(&snapshot.pods) {
             if !lookup.concerns(namespace) {
                 continue;

@@ -217,9 +217,10 @@ impl<'a> Lookup<'a> {
         all.unwrap_or_default()
     }
 
-    /// Whether pods of this namespace can be members of anything.
+    /// Whether pods of this namespace can be members of anything, wherever they run.
     pub(super) fn concerns(&mut self, namespace: &Name) -> bool {
-        !self.index.ports.is_empty() || !self.groups(namespace).is_empty()
+        let mut ports = self.index.ports.values().flatten();
+        ports.any(|port| !port.local_only) || !self.groups(namespace).is_empty()
     }
 
     fn groups(&mut self, namespace: &Name) -> &[&'a Group] {

@@ -101,15 +101,12 @@ impl Policies {
             .collect();
         self.compiled.retain(|id, _| chains.contains(id));
 
+        let entry_sets = entry_sets().map(|spec| (spec.id(), Arc::new(spec)));
+        let peer_sets = self.compiled.values().flat_map(|compiled| &compiled.sets);
         let mut sets = BTreeMap::new();
-        for spec in entry_sets() {
-            sets.insert(spec.id(), Arc::new(spec));
-        }
-        for compiled in self.compiled.values() {
-            for (id, spec) in &compiled.sets {
-                sets.entry(*id)
-                    .or_insert_with(|| Arc::clone(old.sets.get(id).unwrap_or(spec)));
-            }
+        for (id, spec) in peer_sets.chain(entry_sets.iter().map(|(id, spec)| (id, spec))) {
+            sets.entry(*id)
+                .or_insert_with(|| Arc::clone(old.sets.get(id).unwrap_or(spec)));
         }
         let chains = self
             .compiled
