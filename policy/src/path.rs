@@ -73,8 +73,8 @@ impl Origin {
 /// Which door of a Service is knocked at.
 #[derive(Clone, Debug)]
 pub enum Door {
-    /// The cluster address.
-    ClusterIp(IpAddr),
+    /// The cluster address, whichever it is.
+    ClusterIp,
     /// The node port on this node.
     NodePort(Arc<Node>),
 }
@@ -139,7 +139,7 @@ pub fn ways(
         ));
     }
     let entry = match door {
-        Door::ClusterIp(_) => match origin.node() {
+        Door::ClusterIp => match origin.node() {
             Some(node) => Name::clone(node),
             None => {
                 return Ways::None(format!(
@@ -155,7 +155,7 @@ pub fn ways(
     // kube-proxy treats what comes from inside the cluster on the entry node as
     // internal traffic, whatever externalTrafficPolicy says.
     let only_local = match door {
-        Door::ClusterIp(_) => service.internal_traffic_policy == TrafficPolicy::Local,
+        Door::ClusterIp => service.internal_traffic_policy == TrafficPolicy::Local,
         Door::NodePort(_) => !own_node && service.external_traffic_policy == TrafficPolicy::Local,
     };
     let crossing = Crossing {
@@ -219,7 +219,7 @@ impl Crossing<'_> {
         };
         let external_cluster = matches!(door, Door::NodePort(_))
             && service.external_traffic_policy == TrafficPolicy::Cluster;
-        let internal_masquerade = matches!(door, Door::ClusterIp(_)) && proxy.masquerade_all;
+        let internal_masquerade = matches!(door, Door::ClusterIp) && proxy.masquerade_all;
         let masqueraded = if !local && (external_cluster || internal_masquerade) {
             entry_address.or(left_as)
         } else {
@@ -413,10 +413,7 @@ mod tests {
     fn seen(external: TrafficPolicy, all: bool, from: &str, door: Option<&str>) -> String {
         let (s, service) = world(external);
         let origin = Origin::of(&s, from.parse().unwrap());
-        let door = door.map_or_else(
-            || Door::ClusterIp(service.cluster_ips[0]),
-            |n| Door::NodePort(Arc::clone(&s.nodes[n])),
-        );
+        let door = door.map_or(Door::ClusterIp, |n| Door::NodePort(Arc::clone(&s.nodes[n])));
         let proxy = Proxy {
             masquerade_all: all,
         };

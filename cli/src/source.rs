@@ -1,0 +1,65 @@
+//! Where the objects come from, and what was odd about them.
+
+use anyhow::{Context, Result};
+use ringfence_cluster::{Problem, Severity};
+use ringfence_policy::Snapshot;
+use ringfence_policy::snapshot::Kind;
+use std::path::PathBuf;
+
+/// Flags that name the source of the objects.
+#[derive(Debug, clap::Args)]
+pub struct SourceArgs {
+    /// A folder (or file) of manifests; without it the cluster of --kubeconfig is read.
+    #[arg(short = 'f', long, value_name = "PATH")]
+    pub folder: Option<PathBuf>,
+    /// Path of a kubeconfig; without it $KUBECONFIG, ~/.kube/config, or the pod's own account.
+    #[arg(long, value_name = "FILE", conflicts_with = "folder")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace of names without one, and of objects in the folder without one.
+    #[arg(short = 'n', long, default_value = "default")]
+    pub namespace: String,
+    /// Do not print notes about the objects (errors are always printed).
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The objects.
+    pub snapshot: Snapshot,
+}
+
+impl SourceArgs {
+    /// Reads everything once; problems go to standard error.
+    pub fn load(&self) -> Result<Loaded> {
+        let (snapshot, problems) = match &self.folder {
+            Some(path) => ringfence_cluster::load_folder(path, &self.namespace)
+                .with_context(|| format!("--folder {}", path.display()))?,
+            None => self.load_cluster()?,
+        };
+        self.report(&problems);
+        Ok(Loaded { snapshot })
+    }
+
+    fn load_cluster(&self) -> Result<(Snapshot, Vec<Problem>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        runtime.block_on(ringfence_cluster::load_cluster(
+            self.kubeconfig.as_deref(),
+            &Kind::ALL,
+        ))
+    }
+
+    fn report(&self, problems: &[Problem]) {
+        for problem in problems {
+            match problem.severity {
+                Severity::Error => eprintln!("error: {problem}"),
+                Severity::Note if !self.quiet => eprintln!("note: {problem}"),
+                Severity::Note => {}
+            }
+        }
+    }
+}
