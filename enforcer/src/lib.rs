@@ -12,6 +12,40 @@
 //!
 //! `plan` and `dataplane` are pure; `system` is the only part that touches the kernel.
 
+pub mod agent;
+pub mod cleanup;
+pub mod config;
 pub mod dataplane;
+pub mod events;
+pub mod health;
+pub mod metrics;
 pub mod plan;
+pub mod state;
 pub mod system;
+
+use config::{Cli, Command, CommonSettings, Settings};
+
+/// What the binary does.
+///
+/// # Errors
+/// Flags that make no sense, or what [`agent::run`] and [`cleanup::run`] say.
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    config::start_logging(&cli.common)?;
+    for warning in cli.warnings() {
+        tracing::warn!(warning, "about the flags");
+    }
+    match cli.command {
+        None => agent::run(Settings::resolve(cli, std::env::var("NODE_NAME").ok())?),
+        Some(Command::Cleanup) => {
+            let cleanup::Removed { rules, sets, flows } =
+                cleanup::run(&CommonSettings::resolve(&cli.common))?;
+            tracing::info!(
+                rules,
+                sets,
+                flows,
+                "nothing of Ringfence is left on this node"
+            );
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! When what is due: pure, on instants that are passed in.
+
+use std::time::{Duration, Instant};
+
+/// Under load, batches are this far apart: one exec a batch and not one an event.
+pub const BATCH: Duration = Duration::from_millis(40);
+/// Between two canary reads.
+pub const CANARY: Duration = Duration::from_millis(1500);
+/// After a change of rules, until it is on disk.
+pub const SAVE_RULES: Duration = Duration::from_secs(1);
+/// After a change of set members alone.
+pub const SAVE_MEMBERS: Duration = Duration::from_secs(10);
+/// After a pass over the flows, until entries confirmed meanwhile are looked for.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Waiting times between failed attempts: doubled each time, up to half a minute.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    next: Duration,
+}
+
+// === impl Backoff ===
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: FIRST_RETRY }
+    }
+}
+
+impl Backoff {
+    /// How long to wait now.
+    pub fn failed(&mut self) -> Duration {
+        let wait = jittered(self.next, 0.2);
+        self.next = (self.next * 2).min(LAST_RETRY);
+        wait
+    }
+
+    /// It worked.
+    pub fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// `mean`, more or less: a thousand nodes do not do it at once.
+pub fn jittered(mean: Duration, share: f64) -> Duration {
+    mean.mul_f64(1.0 + share * (2.0 * fastrand::f64() - 1.0))
+}
+
+/// When a batch that begins `now` is to be carried out: at once when idle, else in step
+/// with the batch before.
+pub fn batch_at(now: Instant, last: Option<Instant>) -> Instant {
+    last.map_or(now, |last| now.max(last + BATCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_events_do_not_wait() {
+        let now = Instant::now();
+        assert_eq!(batch_at(now, None), now);
+        assert_eq!(batch_at(now + 2 * BATCH, Some(now)), now + 2 * BATCH);
+    }
+
+    #[test]
+    fn events_under_load_share_a_batch() {
+        let now = Instant::now();
+        let soon = now + Duration::from_millis(10);
+        assert_eq!(batch_at(soon, Some(now)), now + BATCH);
+    }
+
+    #[test]
+    fn retries_slow_down_and_start_over() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<Duration> = (0..20).map(|_| backoff.failed()).collect();
+        assert!(waits[0] <= Duration::from_millis(240), "{waits:?}");
+        assert!(waits[19] >= Duration::from_secs(24) && waits[19] <= Duration::from_secs(36));
+        backoff.succeeded();
+        assert!(backoff.failed() <= Duration::from_millis(240));
+    }
+}

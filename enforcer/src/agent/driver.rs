@@ -1,0 +1,350 @@
+//! Brings the kernel to a program and keeps it there: the planner's steps through the
+//! kernel seam, read-back, canary.
+
+use super::entries::Entries;
+use crate::dataplane::{self, Backstop, parse_readback};
+use crate::metrics::{Drift, Metrics, Phase, Trouble};
+use crate::plan::{PlanError, Planner, Step, Transaction};
+use crate::system::{self, Family, Kernel, Table};
+use ringfence_policy::Program;
+use ringfence_policy::compile::{Id, SetSpec, Update};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Why the kernel does not hold the program.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The kernel, or a program that speaks to it.
+    #[error(transparent)]
+    Kernel(#[from] system::Error),
+    /// What it holds could not be understood.
+    #[error("cannot understand what the kernel holds: {0}")]
+    Parse(#[from] dataplane::ParseError),
+    /// The planner and the driver disagree about what is known.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+// === impl DriveError ===
+
+impl DriveError {
+    /// A metric label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Kernel(error) => error.kind(),
+            Self::Parse(_) | Self::Plan(_) => Trouble::Parse.label(),
+        }
+    }
+}
+
+/// The kernel and what is known of it.
+#[derive(Debug)]
+pub struct Driver {
+    kernel: Arc<dyn Kernel>,
+    metrics: Arc<Metrics>,
+    planner: Planner,
+    options: dataplane::Options,
+    /// The kernel holds what the planner believes.
+    in_step: bool,
+    /// Sets that the kernel refused, and why; rules that use them are left out.
+    broken: BTreeMap<Id, String>,
+    entries: Entries,
+    /// Handles of tables whose rules cannot be printed, as read last.
+    handles: BTreeMap<(Family, Table), system::HandlesByChain>,
+}
+
+// === impl Driver ===
+
+impl Driver {
+    /// `options` says what the owner chose; what the node can do is filled in here.
+    pub fn new(
+        kernel: Arc<dyn Kernel>,
+        options: dataplane::Options,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let ipv6 = kernel.ipv6().is_available();
+        let families = if ipv6 {
+            &Family::ALL[..]
+        } else {
+            &[Family::V4]
+        };
+        let security = families.iter().all(|f| kernel.has_security_table(*f));
+        let options = dataplane::Options {
+            ipv6,
+            backstop: if security {
+                Backstop::Security
+            } else {
+                Backstop::ManglePostrouting
+            },
+            ..options
+        };
+        Self {
+            planner: Planner::new(options.clone()),
+            kernel,
+            metrics,
+            options,
+            in_step: false,
+            broken: BTreeMap::new(),
+            entries: Entries::default(),
+            handles: BTreeMap::new(),
+        }
+    }
+
+    /// The seam itself.
+    pub fn kernel(&self) -> &Arc<dyn Kernel> {
+        &self.kernel
+    }
+
+    /// What the rules are rendered with.
+    pub fn options(&self) -> &dataplane::Options {
+        &self.options
+    }
+
+    /// Whether the kernel holds the last program that [`Self::bring`] was given.
+    pub fn in_step(&self) -> bool {
+        self.in_step
+    }
+
+    /// Sets that the kernel refused, and why.
+    pub fn broken(&self) -> &BTreeMap<Id, String> {
+        &self.broken
+    }
+
+    /// Refreshes which address belongs behind which interface. True when that changed:
+    /// the next [`Self::bring`] then compares all rules.
+    pub fn rebind(&mut self, pods: &BTreeSet<IpAddr>) -> Result<bool, DriveError> {
+        let bindings = self.kernel.bindings(pods)?;
+        if bindings == self.options.bindings {
+            return Ok(false);
+        }
+        self.options.bindings = bindings;
+        self.planner.set_options(self.options.clone());
+        Ok(true)
+    }
+
+    /// Brings the kernel to `program`, to which `update` has just led. After an error
+    /// nothing is taken for known: the next call reads back and compares everything, and
+    /// is given the program as it is then.
+    pub fn bring(&mut self, program: &Program, update: &Update) -> Result<(), DriveError> {
+        loop {
+            if !self.in_step {
+                let readback = self.read_back()?;
+                self.planner.adopt(readback);
+            }
+            let update = self.in_step.then_some(update);
+            let transaction = self.plan(program, update)?;
+            match self.run(program, transaction) {
+                Ok(()) => return Ok(()),
+                // Bounded: every round leaves one more set out.
+                Err(Fault::Set(id, reason)) => {
+                    self.broken.insert(id, reason);
+                }
+                Err(Fault::Other(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads everything back and repairs what others changed; sets that were refused are
+    /// tried again. Returns what had changed.
+    pub fn resync(&mut self, program: &Program) -> Result<Vec<Drift>, DriveError> {
+        let judge_drift = self.in_step && self.broken.is_empty();
+        self.forget();
+        self.broken.clear();
+        let handles = self.handles.clone();
+        let readback = self.read_back()?;
+        let unreadable = !readback.unreadable.is_empty();
+        self.planner.adopt(readback);
+        let transaction = self.plan(program, None)?;
+        let mut drift = Vec::new();
+        for step in &transaction.steps {
+            let what = match step {
+                Step::Sets { .. } => Drift::Sets,
+                // Tables that cannot be printed are written anew each time.
+                Step::Rules { .. } if unreadable && handles == self.handles => continue,
+                Step::Rules { .. } => Drift::Rules,
+            };
+            if judge_drift && !drift.contains(&what) {
+                drift.push(what);
+            }
+        }
+        match self.run(program, transaction) {
+            Ok(()) => {}
+            Err(Fault::Set(id, reason)) => {
+                self.broken.insert(id, reason);
+                self.bring(program, &Update::default())?;
+            }
+            Err(Fault::Other(error)) => return Err(error),
+        }
+        Ok(drift)
+    }
+
+    /// Whether packets still enter our chains where they should. Cheap.
+    pub fn entries_hold(&mut self) -> Result<bool, DriveError> {
+        Ok(self.entries.hold(&*self.kernel)?)
+    }
+
+    /// What of ours the kernel holds.
+    pub fn read_back(&mut self) -> Result<dataplane::Readback, DriveError> {
+        let metrics = Arc::clone(&self.metrics);
+        metrics.time(Phase::Readback, || {
+            let sets = self.kernel.ipset_save()?;
+            let mut texts = Vec::new();
+            let mut unreadable = BTreeSet::new();
+            self.handles.clear();
+            for family in families(&*self.kernel) {
+                for table in Table::ALL {
+                    match self.kernel.iptables_save(*family, table)? {
+                        system::Readback::Text(text) => texts.push((plane(*family), text)),
+                        system::Readback::Handles(handles) => {
+                            unreadable.insert((plane(*family), plane_table(table)));
+                            self.handles.insert((*family, table), handles);
+                        }
+                    }
+                }
+            }
+            // One text a family: places of rules are counted per table.
+            let texts: Vec<(dataplane::Family, &str)> = texts
+                .iter()
+                .map(|(family, text)| (*family, text.as_str()))
+                .collect();
+            let mut readback = parse_readback(&sets, &texts)?;
+            readback.unreadable.extend(unreadable);
+            self.entries.adopt(&readback);
+            Ok(readback)
+        })
+    }
+
+    /// Runs the steps of a transaction that the planner need not learn of (restore, cleanup).
+    pub fn run_steps(&self, steps: &[Step]) -> Result<(), system::Error> {
+        steps.iter().try_for_each(|step| self.run_step(step))
+    }
+
+    fn forget(&mut self) {
+        self.in_step = false;
+        self.planner.forget();
+    }
+
+    fn plan(
+        &mut self,
+        program: &Program,
+        update: Option<&Update>,
+    ) -> Result<Transaction, DriveError> {
+        let broken: BTreeSet<Id> = self.broken.keys().copied().collect();
+        let metrics = Arc::clone(&self.metrics);
+        let planned = metrics.time(Phase::Plan, || self.planner.plan(program, update, &broken));
+        if planned.is_err() {
+            self.forget();
+        }
+        Ok(planned?)
+    }
+
+    fn run(&mut self, program: &Program, transaction: Transaction) -> Result<(), Fault> {
+        for step in &transaction.steps {
+            let Err(error) = self.run_step(step) else {
+                continue;
+            };
+            self.forget();
+            return Err(match self.refused_set(program, step, &error) {
+                Some(id) => {
+                    self.metrics.failed(error.kind());
+                    Fault::Set(id, error.to_string())
+                }
+                None => Fault::Other(error.into()),
+            });
+        }
+        if !transaction.is_empty() {
+            self.metrics.committed(&transaction);
+            for step in &transaction.steps {
+                if let Step::Rules { family, input } = step {
+                    self.entries.wrote(seam(*family), input);
+                }
+            }
+            self.planner.committed(transaction);
+            // Best effort: without it the next canary looks once more.
+            self.entries.settle(&*self.kernel);
+        }
+        self.in_step = true;
+        Ok(())
+    }
+
+    fn run_step(&self, step: &Step) -> Result<(), system::Error> {
+        match step {
+            Step::Sets { input, .. } => self
+                .metrics
+                .time(Phase::Sets, || self.kernel.ipset_restore(input)),
+            Step::Rules { family, input } => self.metrics.time(Phase::Rules, || {
+                self.kernel.iptables_restore(seam(*family), input)
+            }),
+        }
+    }
+
+    /// The set that can be left out so that the rest goes on: one that peers or named
+    /// ports are matched with, never one that the entry rules stand on.
+    fn refused_set(&self, program: &Program, step: &Step, error: &system::Error) -> Option<Id> {
+        let (
+            Step::Sets { lines, .. },
+            system::Error::Failed {
+                line: Some(line), ..
+            },
+        ) = (step, error)
+        else {
+            return None;
+        };
+        let id = (*lines.get(line.checked_sub(1)?)?)?;
+        let optional = matches!(
+            &**program.structure.sets.get(&id)?,
+            SetSpec::Pods(_) | SetSpec::Cidrs(_) | SetSpec::NamedPort { .. }
+        );
+        (optional && !self.broken.contains_key(&id)).then_some(id)
+    }
+}
+
+/// How a transaction failed.
+enum Fault {
+    /// The kernel refused this set; the rest can do without.
+    Set(Id, String),
+    /// Try again later.
+    Other(DriveError),
+}
+
+/// The families that can be programmed here.
+pub fn families(kernel: &dyn Kernel) -> &'static [Family] {
+    if kernel.ipv6().is_available() {
+        &Family::ALL
+    } else {
+        &[Family::V4]
+    }
+}
+
+/// The dataplane's word for a family of the seam.
+fn plane(family: Family) -> dataplane::Family {
+    match family {
+        Family::V4 => dataplane::Family::V4,
+        Family::V6 => dataplane::Family::V6,
+    }
+}
+
+/// The seam's word for a family of the dataplane.
+pub fn seam(family: dataplane::Family) -> Family {
+    match family {
+        dataplane::Family::V4 => Family::V4,
+        dataplane::Family::V6 => Family::V6,
+    }
+}
+
+fn plane_table(table: Table) -> dataplane::Table {
+    match table {
+        Table::Mangle => dataplane::Table::Mangle,
+        Table::Filter => dataplane::Table::Filter,
+        Table::Security => dataplane::Table::Security,
+    }
+}
+
+pub(super) fn seam_table(table: dataplane::Table) -> Table {
+    match table {
+        dataplane::Table::Mangle => Table::Mangle,
+        dataplane::Table::Filter => Table::Filter,
+        dataplane::Table::Security => Table::Security,
+    }
+}

@@ -1,0 +1,527 @@
+//! Events in, kernel out: synchronous, on a thread of its own, on instants that are
+//! passed in.
+//!
+//! ```text
+//!  take(event) -> Store -> pending changes
+//!  tick(now):   open the kernel, restore   (once)
+//!               compile -> bring -> flows -> applied   (a batch, or a retry)
+//!               canary, read-back, save    (by the clock)
+//! ```
+
+use super::clock::{self, Backoff};
+use super::driver::{DriveError, Driver};
+use super::flows::{self, Due, Pass};
+use super::keep::{self, Keeper};
+use super::report::Reporter;
+use crate::config::Settings;
+use crate::dataplane;
+use crate::events::Notices;
+use crate::health::{Concern, Position, Status};
+use crate::metrics::{Drift, Metrics, Phase, Trouble};
+use crate::state::StateDir;
+use crate::system::{self, Kernel};
+use anyhow::bail;
+use ipnet::IpNet;
+use ringfence_cluster::{Event, Store};
+use ringfence_policy::compile::Update;
+use ringfence_policy::snapshot::Kind;
+use ringfence_policy::{Change, Compiler};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What policies depend on. Services are for explanations, not for rules.
+pub const KINDS: [Kind; 4] = [Kind::Pod, Kind::Namespace, Kind::NetworkPolicy, Kind::Node];
+
+/// Opens the kernel; tried again when it fails.
+pub type Opener = Box<dyn Fn() -> Result<Arc<dyn Kernel>, system::Error> + Send>;
+
+/// The agent without its threads.
+pub struct Engine {
+    pub(super) settings: Settings,
+    pub(super) status: Arc<Status>,
+    pub(super) metrics: Arc<Metrics>,
+    open: Opener,
+    pub(super) driver: Option<Driver>,
+    pub(super) store: Store,
+    pub(super) compiler: Compiler,
+    reporter: Reporter,
+    keeper: Keeper,
+    /// Events handled, changes that are not compiled, events that are not in the kernel.
+    handled: u64,
+    pending: Vec<Change>,
+    waiting: Vec<Instant>,
+    /// When the next batch is due, and when the last one began.
+    batch: Option<Instant>,
+    last_batch: Option<Instant>,
+    caches_by: Instant,
+    compiled: bool,
+    retry: Option<Instant>,
+    backoff: Backoff,
+    canary: Instant,
+    resync: Instant,
+    due: Due,
+    /// Passes over the flows are kept to a tenth of the time.
+    flows_from: Instant,
+    look_again: Option<Instant>,
+    marked: usize,
+    /// A mark that an earlier run used and we do not.
+    stale_mark: Option<u32>,
+    pub(super) ranges: Option<Vec<IpNet>>,
+    pub(super) bridges_ready: bool,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Nothing is done before the first [`Self::tick`].
+    pub fn new(
+        settings: Settings,
+        open: Opener,
+        status: Arc<Status>,
+        metrics: Arc<Metrics>,
+        notices: Notices,
+        now: Instant,
+    ) -> Self {
+        let folder = StateDir::new(&settings.common.state_dir);
+        Self {
+            store: Store::new(KINDS),
+            compiler: Compiler::new(Arc::clone(&settings.node), settings.verdicts),
+            reporter: Reporter::new(notices),
+            keeper: Keeper::new(folder, Arc::clone(&metrics)),
+            caches_by: now + settings.cache_sync_timeout,
+            resync: now + clock::jittered(settings.sync_period, 0.1),
+            settings,
+            status,
+            metrics,
+            open,
+            driver: None,
+            handled: 0,
+            pending: Vec::new(),
+            waiting: Vec::new(),
+            batch: None,
+            last_batch: None,
+            compiled: false,
+            retry: Some(now),
+            backoff: Backoff::default(),
+            canary: now + clock::CANARY,
+            due: Due::All,
+            flows_from: now,
+            look_again: None,
+            marked: 0,
+            stale_mark: None,
+            ranges: None,
+            bridges_ready: false,
+        }
+    }
+
+    /// Takes in one event, received at `at`. Cheap: the work is in the next tick.
+    pub fn take(&mut self, event: Event, at: Instant) {
+        if let Event::Unavailable { kind, reason } = &event {
+            self.metrics.failed(Trouble::Source.label());
+            tracing::warn!(kind = kind.plural(), %reason, "cannot read a kind; what is known stands");
+        }
+        let changes = self.store.handle(event);
+        self.handled += 1;
+        if !changes.is_empty() && self.compiled {
+            self.pending.extend(changes);
+            self.waiting.push(at);
+        }
+        self.batch
+            .get_or_insert_with(|| clock::batch_at(at, self.last_batch));
+    }
+
+    /// When the next tick is due at the latest.
+    pub fn deadline(&self) -> Instant {
+        let caches = (!self.store.is_synced()).then_some(self.caches_by);
+        let flows = self.flows_wait().then_some(self.flows_from);
+        let save = self.keeper.due().filter(|_| self.retry.is_none());
+        let timed = self.driver.is_some() && self.compiled;
+        let regular = timed.then_some(self.canary.min(self.resync));
+        [
+            self.batch,
+            caches,
+            self.retry,
+            flows,
+            self.look_again,
+            save,
+            regular,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(self.canary)
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    /// Only when the caches do not fill in time: names the kinds that are missing, and why.
+    pub fn tick(&mut self, now: Instant) -> anyhow::Result<()> {
+        if self.driver.is_none() && self.retry.is_some_and(|at| at <= now) {
+            self.open(now);
+        }
+        if self.batch.is_some_and(|at| at <= now) {
+            self.batch = None;
+            self.last_batch = Some(now);
+            self.batch(now);
+        } else if self.retry.is_some_and(|at| at <= now) {
+            self.bring(&Update::default(), now);
+        }
+        if !self.store.is_synced() {
+            self.wait_for_caches(now)?;
+            return Ok(());
+        }
+        self.by_the_clock(now);
+        Ok(())
+    }
+
+    /// What is programmed, for people.
+    pub fn describe(&self) -> String {
+        let structure = &self.compiler.program().structure;
+        let mut text = format!("Node {}\n", self.settings.node);
+        let unknown = self.unknown_pods(structure);
+        let _ = writeln!(text, "Unknown pods: {unknown}");
+        match &self.driver {
+            None => text.push_str("The kernel cannot be programmed yet.\n"),
+            Some(driver) => {
+                let _ = writeln!(text, "iptables: {}", driver.kernel().flavour());
+                let held = if driver.in_step() {
+                    "holds"
+                } else {
+                    "does not hold yet"
+                };
+                let _ = writeln!(text, "The kernel {held} the following.\n");
+                for (id, reason) in driver.broken() {
+                    let _ = writeln!(text, "Refused by the kernel: set {id}: {reason}");
+                }
+            }
+        }
+        text + &self.compiler.program().summary()
+    }
+
+    /// Before the end: what is on its way to the disk gets there. Rules stay.
+    pub fn finish(&mut self) {
+        if self.keeper.due().is_some() {
+            self.save();
+        }
+        self.keeper.finish();
+    }
+
+    // === Start ===
+
+    fn open(&mut self, now: Instant) {
+        let kernel = match (self.open)() {
+            Ok(kernel) => kernel,
+            Err(error) => return self.failed(&error.into(), now),
+        };
+        if let system::Ipv6::Absent(reason) = kernel.ipv6() {
+            tracing::warn!(reason, "IPv6 is not programmed");
+        }
+        tracing::info!(flavour = %kernel.flavour(), "the kernel can be programmed");
+        let options = dataplane::Options {
+            mark: self.settings.common.mark.bits(),
+            deny: self.settings.deny,
+            keep_established: self.settings.keep_established,
+            ..dataplane::Options::default()
+        };
+        let mut driver = Driver::new(kernel, options, Arc::clone(&self.metrics));
+        if let Some(saved) = self.keeper.load() {
+            self.stale_mark = Some(saved.mark).filter(|mark| *mark != driver.options().mark);
+            match keep::restore(&mut driver, &saved) {
+                Ok(true) => tracing::info!("restored the last program from --state-dir"),
+                Ok(false) => tracing::info!("the kernel holds rules of an earlier run; they stay"),
+                Err(error) => return self.failed(&error, now),
+            }
+        }
+        self.driver = Some(driver);
+        self.retry = self.compiled.then_some(now);
+        self.backoff.succeeded();
+        if !self.compiled {
+            self.status.settle(Concern::Kernel);
+        }
+        self.check_datapath();
+        self.prepare_bridges();
+    }
+
+    fn wait_for_caches(&mut self, now: Instant) -> anyhow::Result<()> {
+        let missing: Vec<String> = self
+            .store
+            .missing()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let text = missing.join("; ");
+        if now >= self.caches_by {
+            bail!(
+                "--cache-sync-timeout: after {}s there is still no complete list of {text}. \
+                 Nothing was changed in the kernel",
+                self.settings.cache_sync_timeout.as_secs()
+            );
+        }
+        self.status
+            .raise(Concern::Caches, format!("waiting for {text}"));
+        Ok(())
+    }
+
+    // === A batch ===
+
+    fn batch(&mut self, now: Instant) {
+        let position = Position::of(&self.store, self.handled);
+        self.metrics
+            .programmed
+            .observed_generation
+            .set(gauge(position.number));
+        self.status.observed(position, self.store.is_synced());
+        // A list that is under way is a mixture of old and new: wait for its end.
+        if !self.store.is_synced() || !self.store.is_settled() {
+            return;
+        }
+        if self.status.settle(Concern::Caches) {
+            tracing::info!("all lists are complete");
+        }
+        let changes = std::mem::take(&mut self.pending);
+        let snapshot = self.store.snapshot();
+        let update = self
+            .metrics
+            .time(Phase::Compile, || self.compiler.update(snapshot, &changes));
+        let first = !std::mem::replace(&mut self.compiled, true);
+        self.due = std::mem::take(&mut self.due).and(Due::after(&update, self.marked));
+        if first
+            || changes
+                .iter()
+                .any(|change| matches!(change, Change::Node(..)))
+        {
+            self.node_changed();
+        }
+        self.reporter.problems(&self.store, &update.structure);
+        if !update.is_empty() {
+            self.keeper.changed(update.previous.is_some(), now);
+        }
+        self.bring(&update, now);
+    }
+
+    /// Brings the kernel to the program, then judges flows, then says so.
+    fn bring(&mut self, update: &Update, now: Instant) {
+        let program = self.compiler.program();
+        let Some(driver) = self.driver.as_mut().filter(|_| self.compiled) else {
+            return;
+        };
+        // After a failure the waiting time is kept, whatever else arrives.
+        if self.retry.is_some_and(|at| at > now) {
+            return;
+        }
+        let structural = update.previous.is_some() || !driver.in_step();
+        let brought = if structural {
+            let pods = program.structure.endpoints.keys().copied().collect();
+            driver
+                .rebind(&pods)
+                .and_then(|_| driver.bring(program, update))
+        } else if update.is_empty() {
+            Ok(())
+        } else {
+            driver.bring(program, update)
+        };
+        if let Err(error) = brought {
+            return self.failed(&error, now);
+        }
+        self.reporter.broken(driver.broken(), &program.structure);
+        self.retry = None;
+        self.backoff.succeeded();
+        if self.status.settle(Concern::Kernel) {
+            tracing::info!("the kernel holds the program again");
+        }
+        for received in self.waiting.drain(..) {
+            self.metrics.in_kernel(received.elapsed());
+        }
+        self.count();
+        self.judge_flows(now);
+    }
+
+    fn failed(&mut self, error: &DriveError, now: Instant) {
+        let wait = self.backoff.failed();
+        self.retry = Some(now + wait);
+        self.metrics.failed(error.kind());
+        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(%error, retry_in_ms = milliseconds, "cannot program the kernel; what it holds stays");
+        self.status.raise(
+            Concern::Kernel,
+            format!("cannot program the kernel: {error}"),
+        );
+    }
+
+    // === Flows ===
+
+    fn flows_wait(&self) -> bool {
+        let in_step = self.driver.as_ref().is_some_and(Driver::in_step);
+        self.compiled && in_step && self.retry.is_none() && self.due != Due::Nothing
+    }
+
+    /// Cuts what is denied now, then everything received so far is applied.
+    fn judge_flows(&mut self, now: Instant) {
+        if self.settings.keep_established {
+            self.due = Due::Nothing;
+        }
+        if self.due == Due::Nothing {
+            return self.applied();
+        }
+        if now < self.flows_from || !self.flows_wait() {
+            return;
+        }
+        let due = std::mem::take(&mut self.due);
+        let start = Instant::now();
+        if let Err(error) = self.pass(&due) {
+            self.due = due;
+            self.flows_from = now + self.backoff.failed();
+            self.metrics.failed(error.kind());
+            tracing::warn!(%error, "cannot judge the flows that exist; trying again");
+            return;
+        }
+        let took = start.elapsed();
+        self.flows_from = now + 10 * took;
+        if due != Due::Cut {
+            // Entries that were confirmed during the dump may not have been in it.
+            self.look_again = Some(now + took + clock::LOOK_AGAIN);
+        }
+        self.applied();
+    }
+
+    fn pass(&mut self, due: &Due) -> Result<flows::Outcome, system::Error> {
+        let program = self.compiler.program();
+        let Some(driver) = &self.driver else {
+            return Ok(flows::Outcome::default());
+        };
+        let pass = Pass {
+            snapshot: self.store.snapshot(),
+            settings: self.settings.verdicts,
+            structure: &program.structure,
+            mark: driver.options().mark,
+        };
+        let kernel = &**driver.kernel();
+        let outcome = self
+            .metrics
+            .time(Phase::Conntrack, || pass.run(kernel, due))?;
+        if let Some(mark) = self.stale_mark {
+            flows::clear_mark(kernel, mark)?;
+            self.stale_mark = None;
+        }
+        self.marked = outcome.marked;
+        self.metrics.flows(outcome.cut, outcome.restored);
+        if outcome.cut + outcome.restored > 0 {
+            tracing::info!(
+                cut = outcome.cut,
+                restored = outcome.restored,
+                "judged existing flows"
+            );
+        }
+        Ok(outcome)
+    }
+
+    fn look_again(&mut self, now: Instant) {
+        self.look_again = None;
+        match self.pass(&Due::All) {
+            Ok(outcome) if outcome.interrupted => {
+                self.look_again = Some(now + clock::LOOK_AGAIN);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.metrics.failed(error.kind());
+                tracing::warn!(%error, "cannot look at the flows again");
+                self.look_again = Some(now + clock::CANARY);
+            }
+        }
+    }
+
+    fn applied(&mut self) {
+        // While a list is under way, what was received is not compiled.
+        if self.pending.is_empty() && self.store.is_settled() && self.retry.is_none() {
+            self.metrics
+                .programmed
+                .applied_generation
+                .set(gauge(self.handled));
+            self.status.applied();
+        }
+    }
+
+    // === By the clock ===
+
+    fn by_the_clock(&mut self, now: Instant) {
+        if self.flows_wait() && self.flows_from <= now {
+            self.judge_flows(now);
+        }
+        if self.look_again.is_some_and(|at| at <= now) {
+            self.look_again(now);
+        }
+        let idle = self.retry.is_none() && self.compiled;
+        if now >= self.canary {
+            self.canary = now + clock::jittered(clock::CANARY, 0.1);
+            if idle && let Err(error) = self.canary(now) {
+                self.failed(&error, now);
+            }
+        }
+        if now >= self.resync {
+            self.resync = now + clock::jittered(self.settings.sync_period, 0.1);
+            if idle && let Err(error) = self.resync(now) {
+                self.failed(&error, now);
+            }
+        }
+        if idle && self.keeper.due().is_some_and(|at| at <= now) {
+            self.save();
+        }
+    }
+
+    fn canary(&mut self, now: Instant) -> Result<(), DriveError> {
+        self.check_bridges();
+        let program = self.compiler.program();
+        let Some(driver) = self.driver.as_mut() else {
+            return Ok(());
+        };
+        if !driver.entries_hold()? {
+            self.metrics.drifted(Drift::EntryRule);
+            tracing::warn!("someone changed the rules that lead packets to ours; repairing");
+            return self.resync(now);
+        }
+        let pods = program.structure.endpoints.keys().copied().collect();
+        if driver.rebind(&pods)? {
+            let update = Update {
+                structure: Arc::clone(&program.structure),
+                ..Update::default()
+            };
+            driver.bring(program, &update)?;
+        }
+        Ok(())
+    }
+
+    fn resync(&mut self, now: Instant) -> Result<(), DriveError> {
+        self.check_datapath();
+        let program = self.compiler.program();
+        let Some(driver) = self.driver.as_mut() else {
+            return Ok(());
+        };
+        for what in driver.resync(program)? {
+            self.metrics.drifted(what);
+            tracing::warn!(
+                ?what,
+                "someone changed what we had programmed; it is repaired"
+            );
+            // Flows may have slipped in meanwhile.
+            self.due = Due::All;
+        }
+        self.reporter.broken(driver.broken(), &program.structure);
+        self.count();
+        self.judge_flows(now);
+        Ok(())
+    }
+
+    fn save(&mut self) {
+        if let Some(driver) = self.driver.as_ref().filter(|driver| driver.in_step()) {
+            let ranges = self.ranges.clone().unwrap_or_default();
+            self.keeper.write(self.compiler.program(), driver, ranges);
+        }
+    }
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+

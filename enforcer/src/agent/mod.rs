@@ -1,0 +1,220 @@
+//! The running agent: a thread for the kernel, everything else beside it.
+//!
+//! ```text
+//!  main thread (tokio)                         kernel thread
+//!   source --event, received at--> queue -->   Engine: take, tick    (blocks in the kernel)
+//!   health server <-- Status, Metrics --       |
+//!   signals ------- stop ------------------>   |
+//! ```
+//!
+//! The kernel thread may wait for the xtables lock; probes are answered meanwhile.
+
+mod clock;
+mod driver;
+mod engine;
+mod entries;
+mod flows;
+mod keep;
+mod node;
+mod report;
+
+pub use driver::{DriveError, Driver};
+pub use engine::{Engine, KINDS, Opener};
+pub use flows::clear_mark;
+
+use crate::config::{CommonSettings, Settings};
+use crate::events::{Notice, Notices, post};
+use crate::health::{self, Health, Question, Status};
+use crate::metrics::Metrics;
+use crate::system::{self, Kernel, LinuxKernel};
+use anyhow::Context;
+use ringfence_cluster::{Event, Feed, Folder, Kubernetes, Origin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+/// Events between the source and the kernel thread; the source waits when it is full.
+const QUEUE: usize = 256;
+/// How long the kernel thread is given at the end. Rules stay, so that it is cut off in
+/// the middle does no harm.
+const GRACE: Duration = Duration::from_millis(1500);
+/// The namespace of objects in a folder that name none, as with kubectl.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Runs until a signal, or until something makes it senseless to go on.
+///
+/// # Errors
+/// The lists were not complete in time; a port is taken; the kubeconfig is unusable.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(supervise(settings));
+    // Whatever still waits for a socket or a disk is not worth waiting for.
+    runtime.shutdown_background();
+    result
+}
+
+/// The kernel of this node, opened when it is first needed.
+pub fn opener(settings: &CommonSettings) -> Opener {
+    let options = system::Options {
+        flavour: settings.flavour,
+        ..system::Options::default()
+    };
+    Box::new(move || Ok(Arc::new(LinuxKernel::open(options.clone())?) as Arc<dyn Kernel>))
+}
+
+async fn supervise(settings: Settings) -> anyhow::Result<()> {
+    let mut stop = StopSignals::new()?;
+    let status = Arc::new(Status::default());
+    let metrics = Arc::new(Metrics::default());
+    let (questions, asked) = mpsc::channel(4);
+    let health = Health {
+        status: Arc::clone(&status),
+        metrics: Arc::clone(&metrics),
+        questions,
+    };
+    if let Some(address) = settings.health {
+        let router = health.clone().router(settings.metrics_on_health);
+        health::serve(address, "--health-port", router).await?;
+    }
+    if let Some(address) = settings.metrics {
+        health::serve(address, "--metrics-port", health.metrics_router()).await?;
+    }
+
+    // The kernel thread first: it restores the last program before any source answers,
+    // and even when none can be started.
+    let (events, queue) = mpsc::channel(QUEUE);
+    let (ended, mut end) = oneshot::channel();
+    let (halt, halted) = oneshot::channel();
+    let (notices, posts) = match settings.origin {
+        Origin::Folder(_) => (Notices::to_nowhere(Arc::clone(&metrics)), None),
+        Origin::Kubernetes => {
+            let (notices, posts) = Notices::to_channel(Arc::clone(&metrics));
+            (notices, Some(posts))
+        }
+    };
+    let engine = Engine::new(
+        settings.clone(),
+        opener(&settings.common),
+        status,
+        Arc::clone(&metrics),
+        notices,
+        Instant::now(),
+    );
+    std::thread::Builder::new()
+        .name("kernel".to_owned())
+        .spawn(move || {
+            // The receiver is gone only when the process is ending anyway.
+            let _ = ended.send(drive(engine, queue, asked, halted));
+        })
+        .context("cannot start the kernel thread")?;
+
+    let forward = forward(&settings, events, posts, metrics);
+    let result = tokio::select! {
+        name = stop.received() => {
+            tracing::info!(signal = name, "stopping; rules stay");
+            Ok(())
+        }
+        result = &mut end => return result.context("the kernel thread panicked")?,
+        result = forward => result,
+    };
+    drop(halt);
+    match tokio::time::timeout(GRACE, end).await {
+        Ok(ended) => result.and(ended.context("the kernel thread panicked")?),
+        Err(_) => {
+            tracing::info!("the kernel is still busy; leaving it, rules stay");
+            result
+        }
+    }
+}
+
+/// Starts the source and stamps its events with the time of their receipt. Ends only when
+/// the source cannot be started.
+async fn forward(
+    settings: &Settings,
+    events: mpsc::Sender<(Instant, Event)>,
+    posts: Option<mpsc::Receiver<Notice>>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<()> {
+    let mut feed = match &settings.origin {
+        Origin::Folder(path) => Feed::folder(Folder::new(path, DEFAULT_NAMESPACE)),
+        Origin::Kubernetes => {
+            let kubernetes = Kubernetes::new(settings.kubeconfig.as_deref()).await?;
+            let feed = Feed::kubernetes(&kubernetes, KINDS);
+            if let Some(posts) = posts {
+                let client = kubernetes.client().clone();
+                tokio::spawn(post(client, Arc::clone(&settings.node), posts, metrics));
+            }
+            feed
+        }
+    };
+    while let Some(event) = feed.next().await {
+        if events.send((Instant::now(), event)).await.is_err() {
+            break;
+        }
+    }
+    // The kernel thread has ended: its own result says why.
+    std::future::pending().await
+}
+
+/// The kernel thread: waits for events, questions and the clock.
+fn drive(
+    mut engine: Engine,
+    mut events: mpsc::Receiver<(Instant, Event)>,
+    mut questions: mpsc::Receiver<Question>,
+    mut halted: oneshot::Receiver<()>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .context("cannot start the kernel thread's timers")?;
+    runtime.block_on(async {
+        loop {
+            engine.tick(Instant::now())?;
+            tokio::select! {
+                biased;
+                _ = &mut halted => break,
+                Some(question) = questions.recv() => {
+                    // Whoever asked may have gone away.
+                    let _ = question.send(engine.describe());
+                }
+                Some((at, event)) = events.recv() => {
+                    engine.take(event, at);
+                    while let Ok((at, event)) = events.try_recv() {
+                        engine.take(event, at);
+                    }
+                }
+                () = tokio::time::sleep_until(engine.deadline().into()) => {}
+            }
+        }
+        engine.finish();
+        Ok(())
+    })
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+// === impl StopSignals ===
+
+impl StopSignals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot handle SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot handle SIGINT")?,
+        })
+    }
+
+    async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
