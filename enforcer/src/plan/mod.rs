@@ -134,6 +134,9 @@ pub struct Planner {
     state: Option<State>,
     /// The state was read back and nothing has been committed since.
     adopted: bool,
+    /// Entry rules as of the last commit, for tables that cannot be read: to insert
+    /// them on every check would pile them up.
+    entries: BTreeMap<Family, BTreeMap<ChainKey, Vec<(usize, String)>>>,
 }
 
 impl Planner {
@@ -144,10 +147,15 @@ impl Planner {
             options_changed: true,
             state: None,
             adopted: false,
+            entries: BTreeMap::new(),
         }
     }
 
-    /// Takes over what the kernel holds: after start, drift or a failed step.
+    /// Takes over what the kernel holds: after start, for a check, after drift or a
+    /// failed step.
+    ///
+    /// In a table that cannot be read our entry rules are taken to be where the last
+    /// commit put them, unless [`Planner::forget`] came between.
     pub fn adopt(&mut self, readback: Readback) {
         let mut state = State::default();
         for (name, set) in readback.sets {
@@ -161,14 +169,20 @@ impl Planner {
                 },
             );
         }
-        for (family, rules) in readback.rules {
+        for (family, mut rules) in readback.rules {
             let unreadable = readback.unreadable.iter().filter(|(f, _)| *f == family);
+            let unreadable: BTreeSet<Table> = unreadable.map(|(_, table)| *table).collect();
+            let remembered = self.entries.get(&family).into_iter().flatten();
+            let remembered = remembered.filter(|((table, _), _)| unreadable.contains(table));
+            rules
+                .entries
+                .extend(remembered.map(|(key, rule)| (key.clone(), rule.clone())));
             state.rules.insert(
                 family,
                 RulesState {
                     chains: rules.chains,
                     entries: rules.entries,
-                    unreadable: unreadable.map(|(_, table)| *table).collect(),
+                    unreadable,
                 },
             );
         }
@@ -224,6 +238,10 @@ impl Planner {
             state: &state.sets,
             changes,
             structure_unchanged: same_rules,
+            keep_unused: state
+                .rules
+                .values()
+                .any(|rules| !rules.unreadable.is_empty()),
         };
         let mut lines = sets::plan(&scope, &mut next.sets, &mut transaction.stats);
         if rules_steps.is_empty() {
@@ -247,6 +265,10 @@ impl Planner {
             return;
         };
         if let Some(rules) = next.rules {
+            let entries = rules
+                .iter()
+                .map(|(family, rules)| (*family, rules.entries.clone()));
+            self.entries = entries.collect();
             state.rules = rules;
         }
         for (name, set) in next.sets {
@@ -266,6 +288,7 @@ impl Planner {
     /// A step failed or someone else wrote: nothing is known until the next adopt.
     pub fn forget(&mut self) {
         self.state = None;
+        self.entries.clear();
     }
 
     /// Changes the options (bindings come and go with pods); the next plan compares

@@ -21,6 +21,8 @@ pub(super) struct Scope<'a> {
     pub changes: Option<&'a Update>,
     /// No set can have come or gone.
     pub structure_unchanged: bool,
+    /// Rules that cannot be read may still refer to sets that are not wanted.
+    pub keep_unused: bool,
 }
 
 /// Lines for `ipset restore`.
@@ -128,6 +130,9 @@ impl SetPlanner<'_> {
             deltas.extend(self.deltas_of_update());
         }
         self.apply(&deltas);
+        if scope.keep_unused {
+            return;
+        }
         let unused = scope.state.keys().filter(|name| !name.ends_with(TEMPORARY));
         for name in unused.filter(|name| !wanted.contains(*name)) {
             self.destroy(name, false);

@@ -109,7 +109,7 @@ impl Rule {
                 "-s" => Match::Src(value()?.parse().map_err(|_| "network")?),
                 "-d" => Match::Dst(value()?.parse().map_err(|_| "network")?),
                 "-p" => {
-                    protocol = value()?.to_owned();
+                    value()?.clone_into(&mut protocol);
                     Match::Protocol(protocol.clone())
                 }
                 "-m" => {
