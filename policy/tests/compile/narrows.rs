@@ -127,6 +127,9 @@ fn after_removal(kind: Kind, name: &str, settings: Settings) -> Update {
 #[test_case(vec![rule(&[app("client"), block("10.0.0.0/8", &["10.0.0.0/15"])], &[tcp(80, 90)])], true; "a wider exception")]
 #[test_case(vec![rule(&[app("client"), block("10.0.0.0/8", &["10.0.0.0/16"])], &[tcp(80, 89)])], true; "a port less")]
 #[test_case(vec![rule(&[app("client")], &[]), rule(&[block("10.0.0.0/8", &["10.0.0.0/16"])], &[tcp(80, 80)])], true; "half of it narrower")]
+#[test_case(vec![rule(&[app("client"), block("10.0.0.0/8", &["10.0.0.0/16"])], &[PortMatch { protocol: Protocol::Udp, ..tcp(80, 90) }])], true; "another protocol")]
+#[test_case(vec![rule(&[app("client"), block("10.0.0.0/8", &["10.0.0.0/16"])], &[PortMatch { protocol: Protocol::Tcp, port: PortSpec::Any }])], false; "every port")]
+#[test_case(vec![rule(&[app("client"), block("10.0.0.0/8", &["10.0.0.0/16"])], &[PortMatch { protocol: Protocol::Udp, port: PortSpec::Any }])], true; "every port of another protocol")]
 #[test_case(vec![rule(&[app("stranger"), block("10.0.0.0/8", &["10.0.0.0/16"])], &[tcp(80, 90)])], true; "another peer")]
 fn rules(rules: Vec<Rule>, narrows: bool) {
     let update = after_policy(rules);
