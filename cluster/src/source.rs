@@ -82,3 +82,17 @@ impl Feed {
         self.tasks.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    #[test_case("kubernetes" => Ok(Origin::Kubernetes); "api server")]
+    #[test_case("folder:/a:b" => Ok(Origin::Folder("/a:b".into())); "folder with a colon")]
+    #[test_case("folder:" => Err(OriginError("folder:".into())); "no path")]
+    #[test_case("k8s" => Err(OriginError("k8s".into())); "neither")]
+    fn origin(text: &str) -> Result<Origin, OriginError> {
+        text.parse()
+    }
+}

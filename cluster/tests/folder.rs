@@ -1,5 +1,5 @@
 //! A folder of manifests: what is read, what is said, what stays in force.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use ringfence_cluster::{Cause, Event, Feed, Folder, Severity, Store, folder, load_folder};
 use ringfence_policy::Snapshot;
@@ -157,7 +157,7 @@ fn an_alias_bomb_and_endless_nesting_are_refused() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..12 {
         let refs = vec![format!("*a{}", n - 1); 10].join(", ");
-        bomb += &format!("a{n}: &a{n} [{refs}]\n");
+        bomb = format!("{bomb}a{n}: &a{n} [{refs}]\n");
     }
     let nested = "[".repeat(100_000);
     let (snapshot, problems) = load(&[

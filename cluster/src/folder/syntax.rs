@@ -165,6 +165,9 @@ fn options() -> Options {
             max_documents: 100_000,
             max_total_scalar_bytes: 512 << 20,
         },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 100_000,
+        },
         with_snippet: false,
     }
 }

@@ -92,22 +92,18 @@ fn connection(address: &str, error: &(dyn Error + 'static)) -> Reason {
     while let Some(error) = next {
         // The innermost says most; the outer ones only repeat that a request failed.
         message = error.to_string();
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            if io.kind() == io::ErrorKind::ConnectionRefused {
-                return Reason::Refused { address };
-            }
-            // An `io::Error` shows its content's source, not its content.
-            if io
-                .get_ref()
-                .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
-            {
-                return Reason::Tls { address, message };
-            }
-        }
         if error.is::<rustls::Error>() {
             return Reason::Tls { address, message };
         }
-        next = error.source();
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+            return Reason::Refused { address };
+        }
+        // The source of an `io::Error` is its content's source, not its content.
+        next = match io.and_then(io::Error::get_ref) {
+            Some(content) => Some(content),
+            None => error.source(),
+        };
     }
     Reason::Unreachable { address, message }
 }

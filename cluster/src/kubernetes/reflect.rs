@@ -126,10 +126,11 @@ impl Round<'_> {
         }
         let mut line = Vec::new();
         loop {
+            let silence = self.kubernetes.pace.silence;
             let patience = if listing {
-                LIST_SILENCE
+                silence.min(LIST_SILENCE)
             } else {
-                self.kubernetes.pace.silence
+                silence
             };
             match timeout(patience, wire::read_line(&mut stream, &mut line)).await {
                 Ok(Ok(true)) => {}
