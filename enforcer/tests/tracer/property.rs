@@ -52,6 +52,22 @@ fn flows(count: usize) -> impl Strategy<Value = Vec<Flow>> {
     prop::collection::vec(world::flow(), count)
 }
 
+/// The packet, and what it would be in the middle of a flow or of nothing.
+fn variants(packet: &Packet) -> Vec<Packet> {
+    let mut all = vec![packet.clone()];
+    if matches!(packet.transport, Transport::Tcp { .. }) {
+        all.push(Packet {
+            transport: Transport::Tcp { syn: false },
+            ..packet.clone()
+        });
+    }
+    all.push(Packet {
+        ctstate: "INVALID",
+        ..packet.clone()
+    });
+    all
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -114,6 +130,7 @@ proptest! {
     #[test]
     fn no_moment_of_a_change_allows_what_both_states_deny(
         snapshot in world::snapshot(), batches in world::batches(), settings in settings(), flows in flows(40),
+        kill_at in 0..12usize,
     ) {
         let mut snapshot = snapshot;
         let options = Options::default();
@@ -139,24 +156,38 @@ proptest! {
             let wanted = loaded(compiler.program(), &options);
             let packets: Vec<(Packet, Hook)> = flows
                 .iter()
-                .map(|flow| {
-                    let mut packet = Packet::first_of(flow);
+                .flat_map(|flow| variants(&Packet::first_of(flow)))
+                .map(|mut packet| {
                     let hook = hook(&snapshot, NODES[0], &mut packet);
                     (packet, hook)
                 })
                 .filter(|(p, hook)| !kernel.trace(*hook, p).passed() && !wanted.trace(*hook, p).passed())
                 .collect();
             let before = kernel.clone();
+            let stays_shut = |now: &Kernel, moment: &str| {
+                for (packet, hook) in &packets {
+                    assert!(
+                        !now.trace(*hook, packet).passed(),
+                        "passes after {moment}\n{packet:?}\nof {transaction:#?}\nbefore {before:#?}"
+                    );
+                }
+            };
+            let (mut moments, mut killed) = (0, kernel.clone());
             kernel
                 .run(&transaction, |now, line| {
-                    for (packet, hook) in &packets {
-                        assert!(
-                            !now.trace(*hook, packet).passed(),
-                            "passes after {line}\n{packet:?}\nof {transaction:#?}\nbefore {before:#?}"
-                        );
+                    stays_shut(now, line);
+                    if moments == kill_at {
+                        killed = now.clone();
                     }
+                    moments += 1;
                 })
                 .unwrap();
+            // Killed in the middle and started again: it reads back and goes on.
+            let mut restarted = Planner::new(options.clone());
+            restarted.adopt(readback(&killed));
+            let rest = restarted.plan(compiler.program(), None, &none).unwrap();
+            killed.run(&rest, |now, line| stays_shut(now, line)).unwrap();
+            prop_assert_eq!(&contents(&killed), &contents(&wanted));
             planner.committed(transaction);
             prop_assert_eq!(&contents(&kernel), &contents(&wanted));
             // What is read back is what was written: no false drift.
