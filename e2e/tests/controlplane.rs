@@ -5,10 +5,12 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use ringfence_e2e::controlplane::{
-    ControlPlane, Identity, KubeProxy, Kubelet, Objects, Options, Programs, ProxyMode,
+    ApiServer, Applier, ControlPlane, Identity, KubeProxy, Kubelet, Options, Programs, ProxyMode,
     ProxyOptions, scale,
 };
+use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{Placement, PodKind, Topology, World};
+use ringfence_e2e::objects::{Objects, documents};
 use ringfence_e2e::sandbox;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -77,6 +79,8 @@ fn run() -> Result<()> {
     let world = World::create(topology)?;
     let result = runtime.block_on(whole_way(&programs, &world));
     drop(world);
+    drop(runtime);
+    let result = result.and_then(|()| objects_of_cases(&programs));
     let left = children()?;
     result?;
     ensure!(left.is_empty(), "programs are left behind: {left:?}");
@@ -86,7 +90,7 @@ fn run() -> Result<()> {
 
 async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     let begin = Instant::now();
-    let options = Options::new(ringfence_e2e::fabric::netns::CONTROL_ADDRESS.into());
+    let options = Options::new(CONTROL_ADDRESS.into());
     let mut plane = ControlPlane::start(programs, world.control(), options).await?;
     println!("ok: control plane ready after {:?}", begin.elapsed());
     let kubelet = Kubelet::new(plane.client());
@@ -107,11 +111,11 @@ async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
 
-    let objects = Objects::new(plane.client());
+    let objects = Applier::new(plane.client());
     let applied = objects.apply_yaml(SERVICE, "x").await?;
     let endpoints = start_pods(&kubelet, world).await?;
     for (proxy, node) in proxies.iter_mut().zip(world.nodes()) {
-        proxy.wait_for(node, &endpoints).await?;
+        proxy.wait_for(node, &endpoints)?;
     }
     println!(
         "ok: both kube-proxies send Service traffic to both pods after {:?}",
@@ -208,7 +212,7 @@ async fn pods_leave(
     let terminating = kubelet.terminate("x", "a").await?;
     kubelet.set_ended("x", "b", "Succeeded").await?;
     for (proxy, node) in proxies.iter_mut().zip(world.nodes()) {
-        proxy.wait_without(node, &endpoints[1..]).await?;
+        proxy.wait_without(node, &endpoints[1..])?;
     }
     let removed = kubelet
         .remove("x", "a")
@@ -217,7 +221,7 @@ async fn pods_leave(
     ensure!(removed > terminating, "removal comes after termination");
     ensure!(kubelet.remove("x", "a").await?.is_none(), "the pod is gone");
     for (proxy, node) in proxies.iter_mut().zip(world.nodes()) {
-        proxy.wait_without(node, endpoints).await?;
+        proxy.wait_without(node, endpoints)?;
     }
     println!("ok: pods that end leave the rules");
     Ok(())
@@ -275,6 +279,135 @@ async fn populate(plane: &ControlPlane, world: &World) -> Result<()> {
         scale.policies,
         begin.elapsed()
     );
+    Ok(())
+}
+
+/// Every example of the documents, and the shop, is accepted by a real API server and
+/// taken back again.
+fn objects_of_cases(programs: &Programs) -> Result<()> {
+    let world = World::create(Topology::new(PodKind::Bridge, 2))?;
+    let mut server = ApiServer::start(
+        programs,
+        world.control(),
+        Options::new(CONTROL_ADDRESS.into()),
+    )?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Seed 002's Service has an address of a range of its own.
+    server.apply(&json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": "seed-002"}, "spec": {"cidrs": ["10.233.0.0/16"]},
+    }))?;
+    wait_for_range(&server)?;
+    for namespace in [
+        "demo-project",
+        "demo-project-2",
+        "foo",
+        "nsa",
+        "my-namespace",
+        "database",
+    ] {
+        server.apply(&json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
+        }))?;
+    }
+    let mut files = 0;
+    for folder in ["000", "001", "002", "003", "004"] {
+        files += round_trip(&mut server, &root.join("fixtures/seeds").join(folder))?;
+    }
+    files += round_trip(&mut server, &root.join("../examples/shop"))?;
+    println!("ok: the objects of {files} files were accepted and taken back");
+    replaced_and_terminating(&mut server)
+}
+
+fn wait_for_range(server: &ApiServer) -> Result<()> {
+    let deadline = Instant::now() + std::time::Duration::from_secs(30);
+    let api: Api<k8s_openapi::api::networking::v1::ServiceCIDR> = Api::all(server.client());
+    loop {
+        let range = serde_json::to_value(server.block_on(api.get("seed-002"))?)?;
+        if range["status"]["conditions"][0]["status"] == "True" {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the range is not ready: {range}");
+        std::thread::sleep(std::time::Duration::from_millis(25));
+    }
+}
+
+/// Applies every manifest of `folder`, and deletes all of it, file by file; the number of
+/// files. Unknown kinds must be refused by name.
+fn round_trip(server: &mut ApiServer, folder: &Path) -> Result<usize> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .with_context(|| format!("reading {}", folder.display()))?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
+    files.retain(|file| file.extension().is_some_and(|e| e == "yaml"));
+    files.sort();
+    let mut all = Vec::new();
+    for file in &files {
+        let text = std::fs::read_to_string(file)?;
+        for object in documents(&text, "default")? {
+            let answer = server
+                .apply(&object)
+                .with_context(|| file.display().to_string());
+            if object["kind"] == "ClusterConfiguration" {
+                let error = format!(
+                    "{:#}",
+                    answer.err().context("an unknown kind was accepted")?
+                );
+                ensure!(
+                    error.contains("knows no installer.kubesphere.io/v1alpha1"),
+                    "{error}"
+                );
+                continue;
+            }
+            answer?;
+            all.push(object);
+        }
+    }
+    // Namespaces come first in a folder, so they go last, empty.
+    for object in all.iter().rev() {
+        server.delete(object)?;
+    }
+    Ok(files.len())
+}
+
+/// A pod that changes what cannot change is replaced; one that terminates stays until it
+/// is removed; every write moves the mark.
+fn replaced_and_terminating(server: &mut ApiServer) -> Result<()> {
+    let pod = |port: u16| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"},
+            "spec": {
+                "nodeName": "node1",
+                "containers": [{"name": "p", "image": "none", "ports": [{"containerPort": port}]}],
+            },
+            "status": {"phase": "Running", "podIP": "10.16.1.9", "podIPs": [{"ip": "10.16.1.9"}]},
+        })
+    };
+    let pods: Api<Pod> = Api::namespaced(server.client(), "default");
+    server.apply(&pod(80))?;
+    let (first, mark) = (server.block_on(pods.get("p"))?, server.mark()?);
+    ensure!(mark == server.mark()?, "reading moved the mark");
+    server.apply(&pod(81))?;
+    let second = server.block_on(pods.get("p"))?;
+    ensure!(
+        first.metadata.uid != second.metadata.uid,
+        "the pod was not replaced"
+    );
+    ensure!(mark != server.mark()?, "a write did not move the mark");
+    let mut terminating = pod(81);
+    terminating["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    server.apply(&terminating)?;
+    let third = server.block_on(pods.get("p"))?;
+    ensure!(
+        third.metadata.deletion_timestamp.is_some(),
+        "the pod does not terminate"
+    );
+    server.delete(&terminating)?;
+    ensure!(
+        server.block_on(pods.get_opt("p"))?.is_none(),
+        "the pod is still there"
+    );
+    println!("ok: pods are replaced, terminate, and go");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The harness in the role of kubelet: nodes register, pods start, end and go away.
 
-use super::objects::{MANAGER, ResourceVersion, create, delete};
+use super::apply::{MANAGER, ResourceVersion, create, delete};
 use crate::fabric::NodeSpec;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -163,8 +163,13 @@ pub(super) fn running(host: &[IpAddr], ips: &[IpAddr]) -> Value {
         "hostIPs": list(host),
         "podIP": ips.first(),
         "podIPs": list(ips),
-        "conditions": [condition("Initialized"), condition("ContainersReady"), condition("Ready")],
+        "conditions": ready_conditions(),
     })
+}
+
+/// The conditions of a pod that is ready.
+pub(super) fn ready_conditions() -> Value {
+    json!(["Initialized", "ContainersReady", "Ready"].map(condition))
 }
 
 fn condition(kind: &str) -> Value {

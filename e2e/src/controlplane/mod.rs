@@ -6,24 +6,26 @@
 //!   control machine                               node1
 //!     etcd (loopback) <- kube-apiserver <--------   kube-proxy -> nat rules
 //!                          ^      ^                 enforcer   (Identity::Enforcer)
-//!     kube-controller-manager    harness (admin: Kubelet, Objects, scale::populate)
+//!     kube-controller-manager    harness (admin: ApiServer, Kubelet, scale::populate)
 //! ```
 //!
 //! The programs are built by `make controlplane` (`e2e/controlplane`). They run in
 //! namespaces of the world, keep everything in the run's private folder, and end with it.
 
+mod api_server;
+mod apply;
 mod certificates;
 mod client;
 mod identity;
 mod kubelet;
-mod objects;
 mod programs;
 mod proxy;
 pub mod scale;
 
+pub use api_server::ApiServer;
+pub use apply::{Applier, ResourceVersion};
 pub use identity::{Identity, enforcer_role};
 pub use kubelet::Kubelet;
-pub use objects::{Objects, ResourceVersion};
 pub use programs::Programs;
 pub use proxy::{KubeProxy, ProxyMode, ProxyOptions};
 

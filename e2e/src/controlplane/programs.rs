@@ -91,6 +91,7 @@ pub fn apiserver_flags(
             certificates.server_key.display()
         ),
         format!("--token-auth-file={}", credentials.tokens_file.display()),
+        "--allow-privileged=true".into(),
         "--anonymous-auth=false".into(),
         "--authorization-mode=RBAC".into(),
         "--service-account-issuer=https://kubernetes.default.svc".into(),

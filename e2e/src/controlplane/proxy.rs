@@ -86,16 +86,16 @@ impl KubeProxy {
     ///
     /// # Errors
     /// When kube-proxy ends, or the rules do not come in time; the message has its log.
-    pub async fn wait_for(&mut self, node: &Node, endpoints: &[SocketAddr]) -> Result<()> {
-        self.wait(node, endpoints, true).await
+    pub fn wait_for(&mut self, node: &Node, endpoints: &[SocketAddr]) -> Result<()> {
+        self.wait(node, endpoints, true)
     }
 
     /// Waits until the node's rules send traffic to none of these endpoints.
-    pub async fn wait_without(&mut self, node: &Node, endpoints: &[SocketAddr]) -> Result<()> {
-        self.wait(node, endpoints, false).await
+    pub fn wait_without(&mut self, node: &Node, endpoints: &[SocketAddr]) -> Result<()> {
+        self.wait(node, endpoints, false)
     }
 
-    async fn wait(&mut self, node: &Node, endpoints: &[SocketAddr], present: bool) -> Result<()> {
+    fn wait(&mut self, node: &Node, endpoints: &[SocketAddr], present: bool) -> Result<()> {
         let deadline = Instant::now() + super::PATIENCE;
         loop {
             self.process.check_running()?;
@@ -119,7 +119,7 @@ impl KubeProxy {
                     self.process.log_tail(20)
                 );
             }
-            tokio::time::sleep(super::LOOK).await;
+            std::thread::sleep(super::LOOK);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Many objects in a real API server, for measurements: namespaces, policies, and pods of
 //! which some run on one real node.
 
+use super::apply::{ResourceVersion, create};
 use super::kubelet::{Kubelet, running};
-use super::objects::{ResourceVersion, create};
 use crate::fabric::NodeSpec;
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};

@@ -2,6 +2,7 @@
 //! revision of each write, so that a waiter can compare it with what the enforcer says
 //! it has applied.
 
+use super::kubelet;
 use anyhow::{Context, Result, bail};
 use futures::TryStreamExt;
 use kube::api::{
@@ -21,6 +22,8 @@ use tokio::sync::Mutex;
 pub(super) const MANAGER: &str = "ringfence-e2e";
 /// The server ends a watch by itself after this many seconds.
 const WATCH_SECONDS: u32 = 60;
+/// How often a write is tried when somebody else was faster.
+const CONFLICTS: usize = 20;
 
 /// A revision of the whole cluster: etcd counts every write, of whatever kind, so any two
 /// can be compared.
@@ -48,12 +51,12 @@ impl fmt::Display for ResourceVersion {
 }
 
 /// Applies and deletes objects of any kind that the API server knows.
-pub struct Objects {
+pub struct Applier {
     client: Client,
     kinds: Mutex<BTreeMap<(String, String), (ApiResource, Scope)>>,
 }
 
-impl Objects {
+impl Applier {
     /// With the rights of `client`.
     pub fn new(client: Client) -> Self {
         Self {
@@ -76,7 +79,8 @@ impl Objects {
         Ok(last)
     }
 
-    /// Creates the object or changes it to what is given (server-side apply).
+    /// Creates the object or changes it to what is given (server-side apply), status
+    /// included. A running pod whose status names no conditions is made ready.
     pub async fn apply(&self, mut object: Value, namespace: &str) -> Result<ResourceVersion> {
         let status = object.as_object_mut().and_then(|o| o.remove("status"));
         let (api, name, label) = self.locate(&object, namespace).await?;
@@ -85,15 +89,16 @@ impl Objects {
             .patch(&name, &parameters, &Patch::Apply(&object))
             .await
             .with_context(|| format!("applying {label}"))?;
-        let Some(status) = status else {
+        let Some(mut status) = status else {
             return ResourceVersion::of(&applied);
         };
-        let patch = Patch::Merge(serde_json::json!({ "status": status }));
-        let patched = api
-            .patch_status(&name, &PatchParams::default(), &patch)
+        if status["phase"] == "Running" && status.get("conditions").is_none() {
+            status["conditions"] = kubelet::ready_conditions();
+        }
+        let written = write_status(&api, applied, &status)
             .await
             .with_context(|| format!("writing the status of {label}"))?;
-        ResourceVersion::of(&patched)
+        ResourceVersion::of(&written)
     }
 
     /// Deletes the objects that `yaml` names, last first, and waits until they are gone.
@@ -161,6 +166,27 @@ impl Objects {
         kinds.insert(key, found.clone());
         Ok(found)
     }
+}
+
+/// Replaces a status (not merged: what is no longer given goes away). Controllers write to
+/// nodes and pods as well: who comes second reads again.
+async fn write_status(
+    api: &Api<DynamicObject>,
+    mut object: DynamicObject,
+    status: &Value,
+) -> Result<DynamicObject> {
+    let name = object.name_any();
+    for _ in 0..CONFLICTS {
+        object.data["status"] = status.clone();
+        match api
+            .replace_status(&name, &PostParams::default(), &object)
+            .await
+        {
+            Err(kube::Error::Api(answer)) if answer.code == 409 => object = api.get(&name).await?,
+            other => return Ok(other?),
+        }
+    }
+    bail!("somebody else wrote to it {CONFLICTS} times in between")
 }
 
 /// Creates an object, and says which when it fails.

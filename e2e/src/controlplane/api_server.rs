@@ -1,0 +1,184 @@
+//! The control plane as the place where a case's objects go: blocking, as cases are.
+
+use super::{Applier, ControlPlane, Identity, KubeProxy, Kubelet, Options, Programs, ProxyOptions};
+use super::{ResourceVersion, scale};
+use crate::fabric::Node;
+use crate::objects::{Mark, Objects, Reference};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tokio::runtime::{Builder, Runtime};
+
+/// Namespaces that an API server never deletes.
+const PERMANENT: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The kinds that enforcers watch, with the plurals by which they report them.
+const WATCHED: [(&str, &str); 4] = [
+    ("Namespace", "namespaces"),
+    ("NetworkPolicy", "networkpolicies"),
+    ("Node", "nodes"),
+    ("Pod", "pods"),
+];
+
+/// A control plane with a runtime of its own, and what was last written to it.
+pub struct ApiServer {
+    // Ended before the runtime: its client's connections live there.
+    plane: ControlPlane,
+    applier: Applier,
+    kubelet: Kubelet,
+    versions: BTreeMap<String, u64>,
+    runtime: Runtime,
+}
+
+impl ApiServer {
+    /// Starts a control plane on the control machine, see [`ControlPlane::start`].
+    pub fn start(programs: &Programs, control: &Node, options: Options) -> Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("api-client")
+            .enable_all()
+            .build()
+            .context("starting a runtime for the API server's client")?;
+        let plane = runtime.block_on(ControlPlane::start(programs, control, options))?;
+        Ok(Self {
+            applier: Applier::new(plane.client()),
+            kubelet: Kubelet::new(plane.client()),
+            plane,
+            versions: BTreeMap::new(),
+            runtime,
+        })
+    }
+
+    /// The programs, their logs and kubeconfigs.
+    pub fn plane(&mut self) -> &mut ControlPlane {
+        &mut self.plane
+    }
+
+    /// A client that may do everything; use it inside [`Self::block_on`].
+    pub fn client(&self) -> kube::Client {
+        self.plane.client()
+    }
+
+    /// Kills the API server; everything else stays.
+    pub fn stop(&mut self) {
+        self.plane.stop_apiserver();
+    }
+
+    /// Starts it again and waits until it is ready.
+    pub fn resume(&mut self, control: &Node) -> Result<()> {
+        self.runtime.block_on(self.plane.start_apiserver(control))
+    }
+
+    /// Starts kube-proxy on a node whose Node object was applied.
+    pub fn kube_proxy(&self, node: &Node, options: &ProxyOptions) -> Result<KubeProxy> {
+        self.plane.kube_proxy(node, options)
+    }
+
+    /// Creates many objects, see [`scale::populate`].
+    pub fn populate(&mut self, scale: &scale::Scale) -> Result<()> {
+        let last = self
+            .runtime
+            .block_on(scale::populate(&self.plane.client(), scale))?;
+        // Pods were the last to be written.
+        self.wrote("Pod", last);
+        Ok(())
+    }
+
+    /// Runs something with the client, as [`Kubelet`] and [`Applier`] want it.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// As a kubelet.
+    pub fn kubelet(&self) -> &Kubelet {
+        &self.kubelet
+    }
+
+    fn wrote(&mut self, kind: &str, version: ResourceVersion) {
+        if let Some((_, plural)) = WATCHED.iter().find(|(known, _)| *known == kind) {
+            let last = self.versions.entry((*plural).to_owned()).or_default();
+            *last = version.0.max(*last);
+        }
+    }
+
+    /// Applies a pod. What a pod is made of cannot change, so another pod of the same name
+    /// takes the place of the first; one that terminates is asked to.
+    async fn apply_pod(
+        applier: &Applier,
+        kubelet: &Kubelet,
+        mut pod: Value,
+        reference: &Reference,
+    ) -> Result<ResourceVersion> {
+        let metadata = pod["metadata"]
+            .as_object_mut()
+            .context("a pod without metadata")?;
+        let terminating = metadata.remove("deletionTimestamp").is_some();
+        metadata.remove("deletionGracePeriodSeconds");
+        let version = match applier.apply(pod.clone(), "default").await {
+            Err(error) if refused_as_invalid(&error) => {
+                applier.delete(&pod, "default").await?;
+                applier.apply(pod, "default").await?
+            }
+            other => other?,
+        };
+        if terminating {
+            let namespace = if reference.namespace.is_empty() {
+                "default"
+            } else {
+                &reference.namespace
+            };
+            return kubelet.terminate(namespace, &reference.name).await;
+        }
+        Ok(version)
+    }
+}
+
+/// Whether the API server refused a change because of what it says (422).
+fn refused_as_invalid(error: &anyhow::Error) -> bool {
+    let status = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<kube::Error>());
+    matches!(status, Some(kube::Error::Api(status)) if status.code == 422)
+}
+
+impl Objects for ApiServer {
+    fn flags(&self, _: &str) -> Vec<String> {
+        let kubeconfig = self.plane.kubeconfig(Identity::Enforcer);
+        vec![format!("--kubeconfig={}", kubeconfig.display())]
+    }
+
+    fn apply(&mut self, object: &Value) -> Result<()> {
+        let reference = Reference::of(object)?;
+        let (applier, kubelet) = (&self.applier, &self.kubelet);
+        let version = self.runtime.block_on(async {
+            if reference.kind == "Pod" {
+                Self::apply_pod(applier, kubelet, object.clone(), &reference).await
+            } else {
+                applier.apply(object.clone(), "default").await
+            }
+        })?;
+        self.wrote(&reference.kind, version);
+        Ok(())
+    }
+
+    fn delete(&mut self, object: &Value) -> Result<()> {
+        let reference = Reference::of(object)?;
+        if reference.kind == "Namespace" && PERMANENT.contains(&reference.name.as_str()) {
+            // All that can go is what was applied: its labels.
+            let metadata = json!({"name": reference.name});
+            return self
+                .apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
+        }
+        let gone = self
+            .runtime
+            .block_on(self.applier.delete(object, "default"))?;
+        if let Some(version) = gone {
+            self.wrote(&reference.kind, version);
+        }
+        Ok(())
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        Ok(Mark::Versions(self.versions.clone()))
+    }
+}
