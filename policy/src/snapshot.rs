@@ -109,11 +109,14 @@ impl Kind {
     }
 }
 
+/// An object before and after.
+type Pair<V> = (Option<Arc<V>>, Option<Arc<V>>);
+
 fn put<K: Ord + Clone, V: PartialEq>(
     map: &mut BTreeMap<K, Arc<V>>,
     key: &K,
     new: Option<V>,
-) -> Option<(Option<Arc<V>>, Option<Arc<V>>)> {
+) -> Option<Pair<V>> {
     let Some(new) = new else {
         return map.remove(key).map(|old| (Some(old), None));
     };

@@ -100,7 +100,12 @@ impl<'a> Evaluator<'a> {
         let (own, far) = ends(direction, flow);
         if !self.is_pod(own) {
             return match self.unknown_pod(own) {
-                Some(node) => Side::UnknownPod { node },
+                // The node's own packets never cross FORWARD: kubelet probes a pod
+                // before anyone has heard of its address.
+                Some(node) if node.addresses.contains(&far) => Side::Exempt(Exemption::NodeTraffic),
+                Some(node) => Side::UnknownPod {
+                    node: Name::clone(&node.name),
+                },
                 None => Side::NoPod,
             };
         }
@@ -273,7 +278,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The node in whose pod range an address of nobody lies, where such are shut.
-    fn unknown_pod(&self, address: IpAddr) -> Option<Name> {
+    fn unknown_pod(&self, address: IpAddr) -> Option<&'a Node> {
         if !self.settings.drop_unknown_pods || self.node_addresses.contains(&address) {
             return None;
         }
@@ -281,8 +286,11 @@ impl<'a> Evaluator<'a> {
             let mut ranges = node.pod_cidrs.iter();
             ranges.any(|cidr| cidr.contains(&address) && !is_gateway(cidr, address))
         };
-        let node = self.snapshot.nodes.values().find(in_range)?;
-        Some(Name::clone(&node.name))
+        self.snapshot
+            .nodes
+            .values()
+            .find(in_range)
+            .map(AsRef::as_ref)
     }
 }
 

@@ -158,6 +158,17 @@ fn own_address() {
     );
 }
 
+#[test]
+fn a_node_reaches_a_pod_of_its_own_that_nobody_knows_yet() {
+    let mut world = World::new();
+    world.settings.drop_unknown_pods = true;
+    let node = world.snapshot.nodes["n1"].addresses[0].to_string();
+    let other = world.snapshot.nodes["n2"].addresses[0].to_string();
+    let probe = world.judge(&node, "10.0.1.99", "80/tcp");
+    assert_eq!(probe.ingress, Side::Exempt(Exemption::NodeTraffic));
+    assert!(!world.judge(&other, "10.0.1.99", "80/tcp").allowed());
+}
+
 #[test_case("fd00:10:1::11", "icmp 135", true; "neighbour solicitation")]
 #[test_case("fd00:10:1::11", "icmp 130", true; "first of the range")]
 #[test_case("fd00:10:1::11", "icmp 137", true; "last of the range")]
