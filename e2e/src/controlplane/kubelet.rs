@@ -12,7 +12,7 @@ use std::net::IpAddr;
 /// The grace period that a pod gets when none is asked for.
 const GRACE_SECONDS: u32 = 30;
 
-/// Writes what a kubelet would write. EndpointSlices, and with them kube-proxy's rules,
+/// Writes what a kubelet would write. Endpoint slices, and with them kube-proxy's rules,
 /// follow by themselves.
 #[derive(Clone)]
 pub struct Kubelet {
