@@ -17,6 +17,9 @@ pub(crate) const PASS: &str = "RF-PASS";
 /// `multiport` takes so many ports; a range counts twice.
 const MULTIPORT_SLOTS: usize = 15;
 
+/// A chain costs about as much as so many rules.
+const CHAIN_COST: usize = 2;
+
 /// Renders the signature and policy chains that the tree of `view` leads to.
 pub(crate) fn render(context: &Context<'_>, view: View, ruleset: &mut Ruleset) {
     let mut policies = BTreeSet::new();
@@ -42,8 +45,7 @@ pub(crate) fn render(context: &Context<'_>, view: View, ruleset: &mut Ruleset) {
                 rules.push(format!("-m mark --mark {} -j RETURN", context.allowed));
             }
             first = false;
-            let policy = comment(&format!("{} {}", chain.policy, chain.direction));
-            rules.push(format!("{policy} -j {}", key.1));
+            rules.push(format!("-j {}", key.1));
         }
         ruleset.decide(view.signature(*id), rules);
     }
@@ -53,10 +55,13 @@ pub(crate) fn render(context: &Context<'_>, view: View, ruleset: &mut Ruleset) {
 fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain, ruleset: &mut Ruleset) {
     let mut rules = Vec::new();
     for (position, rule) in chain.rules.iter().enumerate() {
-        let title = comment(&format!(
-            "{} {}[{}]",
-            chain.policy, chain.direction, rule.index
-        ));
+        // Once a rule, and not in the mirrored copy: legacy iptables moves the whole table
+        // for every change, and a comment is as long as two rules.
+        let mut title = String::new();
+        if !view.mirrored {
+            let text = format!("{} {}[{}]", chain.policy, chain.direction, rule.index);
+            title = comment(&text);
+        }
         let peers = peers(context, view, rule);
         let ports = ports(context, view, rule);
         for set in peers.left_out.iter().chain(&ports.left_out) {
@@ -67,20 +72,26 @@ fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain, ruleset: &mu
             rules.push(comment(&text));
         }
         let (peers, ports) = (peers.matches, ports.matches);
-        if peers.len() > 1 && ports.len() > 1 {
+        let mut put = |options: &[&str], verdict: &str| {
+            let options = words(options);
+            let title = std::mem::take(&mut title);
+            rules.push(words(&[&options, &title, verdict]));
+        };
+        if peers.len() * ports.len() > peers.len() + ports.len() + CHAIN_COST {
             // Peers + ports rules instead of their product.
             let sub = view.ports(id, position);
-            rules.extend(peers.iter().map(|peer| words(&[peer, &title, "-j", &sub])));
-            let ports = ports.iter().map(|port| words(&[port, "-g", PASS]));
-            ruleset.decide(sub, ports.collect());
+            for peer in &peers {
+                put(&[peer], &format!("-j {sub}"));
+            }
+            let pass = |port: &String| words(&[port, "-g", PASS]);
+            ruleset.decide(sub, ports.iter().map(pass).collect());
             continue;
         }
+        let pass = format!("-g {PASS}");
         for peer in &peers {
-            rules.extend(
-                ports
-                    .iter()
-                    .map(|port| words(&[port, peer, &title, "-g", PASS])),
-            );
+            for port in &ports {
+                put(&[port, peer], &pass);
+            }
         }
     }
     if !rules.is_empty() {

@@ -84,15 +84,18 @@ impl Tree<'_, '_> {
     fn leaf(&self, leaf: &Leaf<'_>) -> Vec<String> {
         let host = format!("{0}/{1}", leaf.address, self.context.family.bits());
         let here = format!("{} {host}", self.flag());
-        let pods: Vec<String> = leaf.endpoint.pods.iter().map(ToString::to_string).collect();
-        let pods = comment(&pods.join(", "));
+        let mut pods = String::new();
+        if !self.view.mirrored {
+            let names: Vec<String> = leaf.endpoint.pods.iter().map(ToString::to_string).collect();
+            pods = format!("{} ", comment(&names.join(", ")));
+        }
         let mut rules = vec![format!("-s {host} -d {host} -j RETURN")];
         for (index, signature) in leaf.signatures.iter().enumerate() {
             let chain = self.view.signature(*signature);
             if index + 1 == leaf.signatures.len() {
-                rules.push(format!("{here} {pods} -g {chain}"));
+                rules.push(format!("{here} {pods}-g {chain}"));
             } else {
-                rules.push(format!("{here} {pods} -j {chain}"));
+                rules.push(format!("{here} {pods}-j {chain}"));
                 rules.push(format!(
                     "{here} -m mark --mark {} -j RETURN",
                     self.context.denied
