@@ -26,6 +26,7 @@ use ringfence_cluster::{Event, Store};
 use ringfence_policy::compile::Update;
 use ringfence_policy::snapshot::Kind;
 use ringfence_policy::{Change, Compiler};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
@@ -69,6 +70,8 @@ pub struct Engine {
     stale_mark: Option<u32>,
     pub(super) ranges: Option<Vec<IpNet>>,
     pub(super) bridges_ready: bool,
+    /// Remarks about the node that were logged.
+    pub(super) told: BTreeSet<String>,
 }
 
 // === impl Engine ===
@@ -112,6 +115,7 @@ impl Engine {
             stale_mark: None,
             ranges: None,
             bridges_ready: false,
+            told: BTreeSet::new(),
         }
     }
 
@@ -524,4 +528,3 @@ impl Engine {
 fn gauge(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
-

@@ -88,23 +88,33 @@ impl Engine {
     }
 
     /// Whether packets may go past netfilter altogether.
-    pub(super) fn check_datapath(&self) {
+    pub(super) fn check_datapath(&mut self) {
         let Some(driver) = &self.driver else { return };
-        match driver.kernel().bypasses() {
-            Ok(bypasses) if bypasses.is_empty() => {
-                self.status.settle(Concern::Datapath);
-            }
-            Ok(bypasses) => {
-                let all: Vec<String> = bypasses.iter().map(ToString::to_string).collect();
-                let text = format!("packets go past netfilter: {}", all.join("; "));
-                if self.status.raise(Concern::Datapath, text.clone()) {
-                    tracing::warn!(reason = text, "not ready");
-                }
-            }
+        let found = match driver.kernel().bypasses() {
+            Ok(found) => found,
             Err(error) => {
                 self.metrics.failed(error.kind());
                 tracing::warn!(%error, "cannot look for datapaths that bypass netfilter");
+                return;
             }
+        };
+        for bypass in found.iter().filter(|bypass| !bypass.blocking) {
+            if self.told.insert(bypass.to_string()) {
+                tracing::warn!(%bypass, "policies may not hold for every pod of this node");
+            }
+        }
+        let blocking: Vec<String> = found
+            .iter()
+            .filter(|bypass| bypass.blocking)
+            .map(ToString::to_string)
+            .collect();
+        if blocking.is_empty() {
+            self.status.settle(Concern::Datapath);
+            return;
+        }
+        let text = format!("packets go past netfilter: {}", blocking.join("; "));
+        if self.status.raise(Concern::Datapath, text.clone()) {
+            tracing::warn!(reason = text, "not ready");
         }
     }
 
