@@ -9,7 +9,15 @@
 //!
 //! The crate drives built binaries and links none of what it judges.
 
+pub mod bench;
+pub mod case;
+pub mod cases;
 pub mod controlplane;
+pub mod demo;
 pub mod fabric;
+pub mod objects;
 pub mod probe;
+pub mod report;
 pub mod sandbox;
+pub mod selftest;
+pub mod truth;

@@ -3,7 +3,7 @@
 //! Own `main`: the process must enter its sandbox before it has threads. A machine where
 //! that is impossible skips with a message, but never under CI.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use ringfence_e2e::fabric::{Placement, PodKind, Topology, World};
 use ringfence_e2e::probe::{Hearing, Net, Outcome, Shot, Side, Stream, Transport, icmp, tcp, udp};
@@ -92,7 +92,7 @@ fn one(
     v4: bool,
     transport: Transport,
 ) -> Result<Outcome> {
-    let shot = shot(world, net, from, to, v4, transport)?.expect("both have the family");
+    let shot = shot(world, net, from, to, v4, transport)?.context("both have the family")?;
     Ok(net.fire(&[shot])?.remove(0).outcome)
 }
 
@@ -103,7 +103,7 @@ fn open(kind: PodKind, overlay: bool) -> Result<()> {
     let world = World::create(topology)?;
     let built = start.elapsed();
     let net = Net::start(&world)?;
-    let started = start.elapsed() - built;
+    let started = start.elapsed().saturating_sub(built);
     let names: Vec<String> = world.hosts().map(|h| h.name.clone()).collect();
     let mut shots = Vec::new();
     let mut labels = Vec::new();
@@ -193,7 +193,7 @@ fn outcomes(kind: PodKind) -> Result<()> {
         ensure!(same == Outcome::Allowed, "node1 has no rules, but {same}");
     }
     // 40 refusals in one burst: none is swallowed by a rate limit (trap 14).
-    let one = shot(&world, &net, "x/a", "x/b", true, udp(80))?.expect("IPv4");
+    let one = shot(&world, &net, "x/a", "x/b", true, udp(80))?.context("IPv4")?;
     let burst = net.fire(&vec![one; 100])?;
     let refused = burst
         .iter()
@@ -207,7 +207,7 @@ fn streams(kind: PodKind) -> Result<()> {
     let world = World::create(Topology::new(kind, 2).pods(["x/a", "x/b"], Placement::Spread))?;
     let net = Net::start(&world)?;
     for transport in [tcp(80), udp(80)] {
-        let shot = shot(&world, &net, "x/a", "x/b", true, transport)?.expect("IPv4");
+        let shot = shot(&world, &net, "x/a", "x/b", true, transport)?.context("IPv4")?;
         let stream = Stream::open(&net, &shot)?;
         ensure!(stream.say(Side::Client, PATIENCE) == Hearing::Heard);
         let node = world.node("node2")?;

@@ -83,6 +83,7 @@ pub struct External {
 
 /// A world. Equal topologies can share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
 pub struct Topology {
     /// How pods are plugged in.
     pub kind: PodKind,

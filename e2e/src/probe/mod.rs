@@ -9,7 +9,7 @@ mod server;
 mod stream;
 
 pub use client::{Shot, has_sctp};
-pub use server::Net;
+pub use server::{Net, PORTS};
 pub use stream::{Hearing, Side, Stream};
 
 use ringfence_policy::model::Protocol;

@@ -28,6 +28,7 @@ pub enum Side {
 
 impl Side {
     /// The far end.
+    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::Client => Self::Server,
@@ -272,7 +273,7 @@ async fn listen_tcp(mut half: OwnedReadHalf, end: Arc<End>) {
     loop {
         match half.read(&mut buffer).await {
             Ok(0) => return end.fail("closed by the far end".into()),
-            Ok(length) => end.hear(buffer[..length].iter().filter(|b| **b == b'\n').count() as u64),
+            Ok(length) => end.hear(buffer[..length].split(|b| *b == b'\n').count() as u64 - 1),
             Err(error) => return end.fail(error.to_string()),
         }
     }

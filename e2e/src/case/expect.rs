@@ -1,0 +1,163 @@
+//! Which cells are probed, and what the case itself says about them.
+
+use crate::fabric::World;
+use crate::probe::Transport;
+use crate::truth::Cell;
+use anyhow::{Result, ensure};
+
+/// Questions, and the case's own answers. The oracle answers too, and both must agree.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Expect {
+    transports: Vec<Transport>,
+    matrix: bool,
+    pairs: Vec<(&'static str, &'static str)>,
+    rules: Vec<(&'static str, &'static str, bool)>,
+}
+
+/// Every pod to every pod, itself too, over IPv4 and IPv6, with each of `transports`.
+pub fn matrix(transports: &[Transport]) -> Expect {
+    Expect {
+        transports: transports.to_vec(),
+        matrix: true,
+        pairs: Vec::new(),
+        rules: Vec::new(),
+    }
+}
+
+/// These pairs only.
+pub fn cells(transports: &[Transport], pairs: &[(&'static str, &'static str)]) -> Expect {
+    Expect {
+        transports: transports.to_vec(),
+        matrix: false,
+        pairs: pairs.to_vec(),
+        rules: Vec::new(),
+    }
+}
+
+impl Expect {
+    /// Adds pairs, for example of the outside.
+    pub fn and(mut self, pairs: &[(&'static str, &'static str)]) -> Self {
+        self.pairs.extend(pairs);
+        self
+    }
+
+    /// Says that these are denied. Patterns: `x/a`, `x/*`, `*/a`, `*`, an external's or a
+    /// node's name. With any rule, what no rule matches is allowed; the last match decides.
+    pub fn denied(mut self, from: &'static str, to: &'static str) -> Self {
+        self.rules.push((from, to, false));
+        self
+    }
+
+    /// Says that these are allowed.
+    pub fn allowed(mut self, from: &'static str, to: &'static str) -> Self {
+        self.rules.push((from, to, true));
+        self
+    }
+
+    /// What the case says about a cell; `None` when it leaves that to the oracle.
+    pub fn says(&self, cell: &Cell) -> Option<bool> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let last = self
+            .rules
+            .iter()
+            .rev()
+            .find(|(from, to, _)| matches(from, &cell.from) && matches(to, &cell.to));
+        Some(last.is_none_or(|(.., allowed)| *allowed))
+    }
+
+    /// The cells in this world. A pair without a common address family is an error.
+    pub fn cells(&self, world: &World) -> Result<Vec<Cell>> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        if self.matrix {
+            for from in world.pods() {
+                pairs.extend(world.pods().map(|to| (from.name.clone(), to.name.clone())));
+            }
+        }
+        pairs.extend(
+            self.pairs
+                .iter()
+                .map(|(f, t)| ((*f).to_owned(), (*t).to_owned())),
+        );
+        let mut cells = Vec::new();
+        for (from, to) in pairs {
+            let (source, target) = (world.host(&from)?, world.host(&to)?);
+            let before = cells.len();
+            for v4 in [true, false] {
+                let has =
+                    |addresses: &[std::net::IpAddr]| addresses.iter().any(|a| a.is_ipv4() == v4);
+                if has(&source.addresses) && has(&target.addresses) {
+                    cells.extend(self.transports.iter().map(|transport| Cell {
+                        from: from.clone(),
+                        to: to.clone(),
+                        v4,
+                        transport: *transport,
+                    }));
+                }
+            }
+            ensure!(
+                cells.len() > before,
+                "{from} and {to} have no address family in common"
+            );
+        }
+        Ok(cells)
+    }
+
+    /// A title for the table.
+    pub fn title(&self) -> String {
+        let all: Vec<String> = self.transports.iter().map(ToString::to_string).collect();
+        all.join(", ")
+    }
+}
+
+/// `*` stands for a whole part between slashes, or for everything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match (pattern.split_once('/'), name.split_once('/')) {
+        (None, _) => pattern == "*" || pattern == name,
+        (Some((p, q)), Some((a, b))) => (p == "*" || p == a) && (q == "*" || q == b),
+        (Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::tcp;
+    use test_case::test_case;
+
+    #[test_case("*", "office" => true; "everything")]
+    #[test_case("x/*", "x/b" => true; "a namespace")]
+    #[test_case("*/a", "y/a" => true; "a name in every namespace")]
+    #[test_case("*/a", "office" => false; "an external is no pod")]
+    #[test_case("x/a", "x/ab" => false; "no prefixes")]
+    fn patterns(pattern: &str, name: &str) -> bool {
+        matches(pattern, name)
+    }
+
+    #[test]
+    fn the_last_rule_decides_and_the_rest_is_allowed() {
+        let expect = matrix(&[tcp(80)]).denied("*", "x/a").allowed("x/a", "x/a");
+        let says = |from: &str, to: &str| {
+            expect.says(&Cell {
+                from: from.into(),
+                to: to.into(),
+                v4: true,
+                transport: tcp(80),
+            })
+        };
+        assert_eq!(says("x/b", "x/a"), Some(false));
+        assert_eq!(says("x/a", "x/a"), Some(true));
+        assert_eq!(says("x/a", "x/b"), Some(true));
+        assert_eq!(
+            matrix(&[]).says(&Cell {
+                from: "a".into(),
+                to: "b".into(),
+                v4: true,
+                transport: tcp(80)
+            }),
+            None
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! Cases: what is applied, and who must reach whom then. Plain data; [`run`] plays it.
+
+mod base;
+mod diagnose;
+mod expect;
+mod run;
+mod stage;
+mod streams;
+
+pub use expect::{Expect, cells, matrix};
+pub use run::{CaseResult, Failure, Fault, Options, Runner, Status};
+pub use stage::{ObjectsKind, Setup, Stage};
+
+use crate::fabric::{Placement, PodKind, Topology};
+use crate::probe::Transport;
+use anyhow::Result;
+
+/// The pods of upstream's suite: namespaces x, y, z with pods a, b, c.
+pub const NINE: [&str; 9] = [
+    "x/a", "x/b", "x/c", "y/a", "y/b", "y/c", "z/a", "z/b", "z/c",
+];
+
+/// A case; [`Case::new`] and the methods that follow build it.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Case {
+    /// A unique name.
+    pub name: &'static str,
+    /// Which document, trap or suite it comes from.
+    pub source: &'static str,
+    /// Words to select cases by.
+    pub tags: Vec<&'static str>,
+    /// Pods, `namespace/name` or `namespace/name@node`.
+    pub pods: Vec<&'static str>,
+    /// How many nodes there are.
+    pub nodes: u8,
+    /// Traffic between nodes goes through an overlay.
+    pub overlay: bool,
+    /// Kinds of pod to run it with.
+    pub kinds: Vec<PodKind>,
+    /// Placements to run it with.
+    pub placements: Vec<Placement>,
+    /// More flags of the enforcer.
+    pub flags: Vec<&'static str>,
+    /// Runs with this source of objects only.
+    pub only: Option<ObjectsKind>,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a case.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Applies every object of a YAML text; those without a namespace go to `namespace`.
+    Apply {
+        /// One or more documents.
+        yaml: String,
+        /// For objects without a namespace.
+        namespace: &'static str,
+    },
+    /// Deletes an object, written `Kind namespace/name` or `Kind name`.
+    Delete(&'static str),
+    /// Sets labels (`None` takes one away) of an object written as above.
+    Label(&'static str, Vec<(&'static str, Option<&'static str>)>),
+    /// Writes a file beside the objects, or removes it: for what is no object.
+    File(&'static str, Option<&'static str>),
+    /// Probes and compares.
+    Expect(Expect),
+    /// Opens two flows, one for each end to speak first after a change.
+    Open {
+        /// By which later steps call it.
+        name: &'static str,
+        /// The client.
+        from: &'static str,
+        /// The server.
+        to: &'static str,
+        /// TCP or UDP, and the port.
+        transport: Transport,
+        /// Over IPv4 (else IPv6).
+        v4: bool,
+    },
+    /// Nothing may pass on these flows any more, in either direction.
+    Cut(Vec<&'static str>),
+    /// These flows must still carry what both ends say.
+    Kept(Vec<&'static str>),
+    /// Anything else: faults, restarts, hand-made rules. Needs an enforcer.
+    Do(&'static str, fn(&mut Stage) -> Result<()>),
+}
+
+impl Case {
+    /// A case over [`NINE`] pods on two nodes, with every pod on one node and spread, for
+    /// bridge and routed pods.
+    pub fn new(name: &'static str, source: &'static str) -> Self {
+        Self {
+            name,
+            source,
+            tags: Vec::new(),
+            pods: NINE.to_vec(),
+            nodes: 2,
+            overlay: false,
+            kinds: PodKind::ALL.to_vec(),
+            placements: Placement::ALL.to_vec(),
+            flags: Vec::new(),
+            only: None,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Adds words to select it by.
+    pub fn tags(mut self, tags: &[&'static str]) -> Self {
+        self.tags.extend(tags);
+        self
+    }
+
+    /// Replaces the pods.
+    pub fn pods(mut self, pods: &[&'static str]) -> Self {
+        self.pods = pods.to_vec();
+        self
+    }
+
+    /// Runs on this many nodes.
+    pub fn nodes(mut self, nodes: u8) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// With a VXLAN overlay between nodes.
+    pub fn overlay(mut self) -> Self {
+        self.overlay = true;
+        self
+    }
+
+    /// With these kinds of pod only.
+    pub fn kinds(mut self, kinds: &[PodKind]) -> Self {
+        self.kinds = kinds.to_vec();
+        self
+    }
+
+    /// With these placements only.
+    pub fn placements(mut self, placements: &[Placement]) -> Self {
+        self.placements = placements.to_vec();
+        self
+    }
+
+    /// With more flags for the enforcer.
+    pub fn flags(mut self, flags: &[&'static str]) -> Self {
+        self.flags.extend(flags);
+        self
+    }
+
+    /// With one source of objects only.
+    pub fn only(mut self, kind: ObjectsKind) -> Self {
+        self.only = Some(kind);
+        self
+    }
+
+    /// Appends any step.
+    pub fn step(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    /// Applies YAML; objects without a namespace go to `default`.
+    pub fn apply(self, yaml: impl Into<String>) -> Self {
+        self.apply_in("default", yaml)
+    }
+
+    /// Applies YAML; objects without a namespace go to `namespace`.
+    pub fn apply_in(self, namespace: &'static str, yaml: impl Into<String>) -> Self {
+        self.step(Step::Apply {
+            yaml: yaml.into(),
+            namespace,
+        })
+    }
+
+    /// Applies a NetworkPolicy, `namespace/name`, with this `spec` (YAML, one line will do).
+    pub fn policy(self, key: &str, spec: &str) -> Self {
+        self.apply(policy(key, spec))
+    }
+
+    /// Deletes `Kind namespace/name`.
+    pub fn delete(self, object: &'static str) -> Self {
+        self.step(Step::Delete(object))
+    }
+
+    /// Sets labels of `Kind namespace/name`.
+    pub fn label(self, object: &'static str, labels: &[(&'static str, &'static str)]) -> Self {
+        self.step(Step::Label(
+            object,
+            labels.iter().map(|(k, v)| (*k, Some(*v))).collect(),
+        ))
+    }
+
+    /// Takes a label of `Kind namespace/name` away.
+    pub fn unlabel(self, object: &'static str, key: &'static str) -> Self {
+        self.step(Step::Label(object, vec![(key, None)]))
+    }
+
+    /// Probes and compares.
+    pub fn expect(self, expect: Expect) -> Self {
+        self.step(Step::Expect(expect))
+    }
+
+    /// Opens a flow over IPv4.
+    pub fn open(
+        self,
+        name: &'static str,
+        from: &'static str,
+        to: &'static str,
+        transport: Transport,
+    ) -> Self {
+        self.step(Step::Open {
+            name,
+            from,
+            to,
+            transport,
+            v4: true,
+        })
+    }
+
+    /// Opens a flow over IPv6.
+    pub fn open6(
+        self,
+        name: &'static str,
+        from: &'static str,
+        to: &'static str,
+        transport: Transport,
+    ) -> Self {
+        self.step(Step::Open {
+            name,
+            from,
+            to,
+            transport,
+            v4: false,
+        })
+    }
+
+    /// These flows must be dead.
+    pub fn cut(self, names: &[&'static str]) -> Self {
+        self.step(Step::Cut(names.to_vec()))
+    }
+
+    /// These flows must be alive.
+    pub fn kept(self, names: &[&'static str]) -> Self {
+        self.step(Step::Kept(names.to_vec()))
+    }
+
+    /// Does anything else.
+    pub fn act(self, what: &'static str, act: fn(&mut Stage) -> Result<()>) -> Self {
+        self.step(Step::Do(what, act))
+    }
+
+    /// The world it needs.
+    pub fn topology(&self, kind: PodKind, placement: Placement) -> Topology {
+        let mut topology =
+            Topology::new(kind, self.nodes).pods(self.pods.iter().copied(), placement);
+        topology.overlay = self.overlay;
+        topology
+    }
+}
+
+/// A NetworkPolicy as YAML: key `namespace/name` and the text of `spec`.
+pub fn policy(key: &str, spec: &str) -> String {
+    let (namespace, name) = key.split_once('/').unwrap_or(("default", key));
+    let indented = spec.replace('\n', "\n  ");
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+         metadata: {{namespace: {namespace}, name: {name}}}\nspec:\n  {indented}\n"
+    )
+}

@@ -1,0 +1,364 @@
+//! A world with its enforcers and objects, on which cases are played one after another.
+
+use super::base;
+use super::streams::Flow;
+use crate::fabric::{Process, Topology, World};
+use crate::objects::{self, Folder, Mark, Objects, Reference, State, documents};
+use crate::probe::{Net, Observation, Outcome, Shot};
+use crate::sandbox;
+use crate::truth::{Cell, DenyAction, Expected, Path as Way, refusal};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use ringfence_policy::evaluate::Evaluator;
+use ringfence_policy::{Settings, Snapshot};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where enforcers get their objects from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ObjectsKind {
+    /// A watched folder.
+    #[default]
+    Folder,
+    /// A real kube-apiserver.
+    Apiserver,
+}
+
+/// How long an enforcer may take to apply something. Usually milliseconds.
+const APPLY: Duration = Duration::from_secs(15);
+/// How long a probe that should be answered may take; it costs nothing when all is well.
+const ANSWER: Duration = Duration::from_secs(2);
+/// How long a probe that should be dropped is given to get through after all.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// How stages are set up.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The enforcer's binary; `None`: nobody enforces anything (self-test).
+    pub enforcer: Option<PathBuf>,
+    /// Where objects come from.
+    pub objects: ObjectsKind,
+    /// Where the control plane's programs are.
+    pub controlplane: Option<PathBuf>,
+}
+
+/// A world in use.
+pub struct Stage {
+    // Fields end in this order: enforcers before the world that they run in.
+    pub(super) flows: BTreeMap<&'static str, Flow>,
+    enforcers: BTreeMap<String, Process>,
+    objects: Box<dyn Objects>,
+    net: Net,
+    world: World,
+    base: State,
+    state: State,
+    setup: Setup,
+    flags: Vec<String>,
+    waited: Duration,
+    environment: Vec<(String, String)>,
+    spoiled: bool,
+}
+
+impl Stage {
+    /// Builds the world and starts an enforcer on every node.
+    pub fn create(topology: Topology, flags: &[&str], setup: &Setup) -> Result<Self> {
+        let world = World::create(topology)?;
+        let net = Net::start(&world)?;
+        let objects: Box<dyn Objects> = match setup.objects {
+            ObjectsKind::Folder => {
+                Box::new(Folder::create(&Path::new(sandbox::RUN).join(world.name()))?)
+            }
+            ObjectsKind::Apiserver => bail!("--objects apiserver needs --controlplane"),
+        };
+        let base = base::objects(&world)?;
+        let mut stage = Self {
+            flows: BTreeMap::new(),
+            enforcers: BTreeMap::new(),
+            objects,
+            net,
+            world,
+            base: base.clone(),
+            state: State::default(),
+            setup: setup.clone(),
+            flags: flags.iter().map(|f| (*f).to_owned()).collect(),
+            waited: Duration::ZERO,
+            environment: Vec::new(),
+            spoiled: false,
+        };
+        for (_, object) in base.iter() {
+            stage.put(object)?;
+        }
+        for node in stage.node_names() {
+            stage.start_enforcer(&node)?;
+        }
+        stage.wait_applied()?;
+        Ok(stage)
+    }
+
+    /// The world.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Servers and probes.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// More servers.
+    pub fn net_mut(&mut self) -> (&mut Net, &World) {
+        (&mut self.net, &self.world)
+    }
+
+    /// The names of all nodes.
+    pub fn node_names(&self) -> Vec<String> {
+        self.world.nodes().map(|n| n.name().to_owned()).collect()
+    }
+
+    /// Whether anybody enforces.
+    pub fn is_enforced(&self) -> bool {
+        self.setup.enforcer.is_some()
+    }
+
+    // === Enforcers ===
+
+    /// Starts the enforcer of a node. Does nothing when there is none to start.
+    pub fn start_enforcer(&mut self, node: &str) -> Result<()> {
+        let Some(program) = &self.setup.enforcer else {
+            return Ok(());
+        };
+        let node = self.world.node(node)?;
+        let mut args: Vec<String> = ["--node-name", node.name(), "--metrics-port", "0"]
+            .map(Into::into)
+            .into();
+        args.extend(["--health-port".to_owned(), objects::HEALTH_PORT.to_string()]);
+        args.extend([
+            "--state-dir".to_owned(),
+            node.folder().join("state").display().to_string(),
+        ]);
+        args.extend(self.objects.flags(node.name()));
+        args.extend(self.flags.iter().cloned());
+        let enforcer = node.spawn("enforcer", program, &args, &self.environment)?;
+        self.enforcers.insert(node.name().to_owned(), enforcer);
+        Ok(())
+    }
+
+    /// The enforcer's binary, for its other commands.
+    pub fn enforcer_program(&self) -> Result<&Path> {
+        self.setup
+            .enforcer
+            .as_deref()
+            .context("nobody enforces anything here")
+    }
+
+    /// Environment of the enforcers that are started from now on.
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        let owned = environment
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        self.environment = owned.collect();
+    }
+
+    /// The world is not what it was: it is built anew for the next case.
+    pub fn spoil(&mut self) {
+        self.spoiled = true;
+    }
+
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.spoiled
+    }
+
+    /// The running enforcer of a node.
+    pub fn enforcer(&mut self, node: &str) -> Result<&mut Process> {
+        self.enforcers
+            .get_mut(node)
+            .with_context(|| format!("no enforcer runs on {node}"))
+    }
+
+    /// Ends a node's enforcer with SIGKILL.
+    pub fn kill_enforcer(&mut self, node: &str) -> Result<()> {
+        self.enforcers
+            .remove(node)
+            .map(drop)
+            .with_context(|| format!("no enforcer runs on {node}"))
+    }
+
+    /// Waits until every running enforcer has everything in the kernel.
+    pub fn wait_applied(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let mark: Mark = self.objects.mark()?;
+        for (node, enforcer) in &mut self.enforcers {
+            objects::wait_applied(self.world.node(node)?, enforcer, &mark, APPLY)?;
+        }
+        self.waited += start.elapsed();
+        Ok(())
+    }
+
+    /// How long this stage has waited for enforcers so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    // === Objects ===
+
+    fn put(&mut self, object: &Value) -> Result<()> {
+        if self.state.put(object.clone())? {
+            self.objects.apply(object)?;
+        }
+        Ok(())
+    }
+
+    /// Applies the objects of a YAML text and waits until they are enforced.
+    pub fn apply(&mut self, yaml: &str, namespace: &str) -> Result<()> {
+        for object in documents(yaml, namespace)? {
+            self.put(&object)?;
+        }
+        self.wait_applied()
+    }
+
+    /// Deletes `Kind namespace/name` or `Kind name`.
+    pub fn delete(&mut self, object: &str) -> Result<()> {
+        let gone = self.state.take(&reference(object)?)?;
+        self.objects.delete(&gone)?;
+        self.wait_applied()
+    }
+
+    /// Changes labels.
+    pub fn label(&mut self, object: &str, labels: &[(&str, Option<&str>)]) -> Result<()> {
+        let reference = reference(object)?;
+        let mut changed = self
+            .state
+            .get(&reference)
+            .with_context(|| format!("there is no {object} to label"))?
+            .clone();
+        let all = changed["metadata"]["labels"]
+            .as_object_mut()
+            .with_context(|| format!("{object} has no labels"))?;
+        for (key, value) in labels {
+            match value {
+                Some(value) => all.insert((*key).to_owned(), (*value).into()),
+                None => all.remove(*key),
+            };
+        }
+        self.put(&changed)?;
+        self.wait_applied()
+    }
+
+    /// Writes or removes a file beside the objects.
+    pub fn file(&mut self, name: &str, content: Option<&str>) -> Result<()> {
+        self.objects.file(name, content)?;
+        self.wait_applied()
+    }
+
+    /// Back to what every case finds.
+    pub fn reset(&mut self) -> Result<()> {
+        self.flows.clear();
+        let extra: Vec<Reference> = self
+            .state
+            .iter()
+            .map(|(r, _)| r.clone())
+            .filter(|r| self.base.get(r).is_none())
+            .collect();
+        for reference in extra {
+            let gone = self.state.take(&reference)?;
+            self.objects.delete(&gone)?;
+        }
+        for object in self.base.iter().map(|(_, o)| o.clone()).collect::<Vec<_>>() {
+            self.put(&object)?;
+        }
+        self.wait_applied()?;
+        // What earlier cases left in conntrack is not this case's history.
+        for node in self.world.nodes() {
+            node.output("conntrack", &["-F"], "")?;
+        }
+        Ok(())
+    }
+
+    // === Probes ===
+
+    /// What the oracle judges by.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.state.snapshot()
+    }
+
+    /// The enforcers' settings, as far as the oracle cares.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            enforce_node_traffic: self.flags.iter().any(|f| f == "--node-traffic=enforce"),
+            drop_unknown_pods: !self.flags.iter().any(|f| f == "--unknown-pods=allow"),
+        }
+    }
+
+    fn deny_action(&self) -> DenyAction {
+        if self.flags.iter().any(|f| f == "--deny-action=drop") {
+            DenyAction::Drop
+        } else {
+            DenyAction::Reject
+        }
+    }
+
+    /// What the oracle expects of a cell.
+    pub fn expected(&self, evaluator: &Evaluator, cell: &Cell) -> Result<Expected> {
+        let shot = self.shot(cell)?;
+        let denied = refusal(self.deny_action(), Way::Direct);
+        Ok(Expected::judge(
+            evaluator,
+            (shot.source, shot.target),
+            cell.transport,
+            shot.listening,
+            denied,
+        ))
+    }
+
+    /// The probe of a cell.
+    pub fn shot(&self, cell: &Cell) -> Result<Shot> {
+        let (from, to) = (self.world.host(&cell.from)?, self.world.host(&cell.to)?);
+        let address = |host: &crate::fabric::Host| {
+            let address = host
+                .addresses
+                .iter()
+                .copied()
+                .find(|a| a.is_ipv4() == cell.v4);
+            address.with_context(|| format!("{cell}: {} has no such address", host.name))
+        };
+        let target = address(to)?;
+        Ok(Shot {
+            netns: from.netns.clone(),
+            source: address(from)?,
+            target,
+            transport: cell.transport,
+            listening: self.net.is_listening(target, cell.transport),
+            patience: ANSWER,
+        })
+    }
+
+    /// Probes cells at once; where silence is expected, it is waited for briefly.
+    pub fn probe(&self, cells: &[(&Cell, Outcome)]) -> Result<Vec<Observation>> {
+        let shots = cells
+            .iter()
+            .map(|(cell, expected)| {
+                let mut shot = self.shot(cell)?;
+                if *expected == Outcome::Dropped {
+                    shot.patience = SILENCE;
+                }
+                Ok(shot)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        self.net.fire(&shots)
+    }
+}
+
+/// `Kind namespace/name` or `Kind name`.
+fn reference(text: &str) -> Result<Reference> {
+    let (kind, key) = text
+        .split_once(' ')
+        .with_context(|| format!("{text:?}: write Kind namespace/name"))?;
+    let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+    Ok(Reference {
+        kind: kind.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+    })
+}

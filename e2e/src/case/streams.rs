@@ -1,0 +1,115 @@
+//! Flows that live through a change: cut for good, or kept.
+
+use super::stage::Stage;
+use crate::probe::{Hearing, Side, Stream, Transport};
+use crate::truth::Cell;
+use anyhow::Result;
+use std::time::Duration;
+
+/// How long something is given to get through a flow that should be cut. Covers one
+/// TCP retransmission.
+const SILENCE: Duration = Duration::from_millis(250);
+/// How long something may take on a flow that should be alive.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// Two flows between the same ends: after a cut, the client speaks first on one, the
+/// server on the other.
+pub struct Flow {
+    title: String,
+    streams: [(Side, Stream); 2],
+}
+
+impl Flow {
+    /// Opens both.
+    pub fn open(
+        stage: &Stage,
+        from: &str,
+        to: &str,
+        transport: Transport,
+        v4: bool,
+    ) -> Result<Self> {
+        let cell = Cell {
+            from: from.into(),
+            to: to.into(),
+            v4,
+            transport,
+        };
+        let mut shot = stage.shot(&cell)?;
+        shot.patience = ANSWER;
+        let open = |side| Ok::<_, anyhow::Error>((side, Stream::open(stage.net(), &shot)?));
+        Ok(Self {
+            title: format!("flow {cell}"),
+            streams: [open(Side::Client)?, open(Side::Server)?],
+        })
+    }
+
+    /// What still passes although nothing should; empty when the flow is cut. `lively`
+    /// waits, while both ends keep talking, to see whether anything comes through.
+    pub fn leaks(&self) -> Vec<String> {
+        let mut leaks = Vec::new();
+        // What was on its way when the change took effect arrives within a moment.
+        std::thread::sleep(SILENCE / 10);
+        let before: Vec<(u64, u64)> = self.streams.iter().map(|(_, s)| s.received()).collect();
+        std::thread::sleep(SILENCE / 2);
+        for ((side, stream), before) in self.streams.iter().zip(before) {
+            stream.hush();
+            self.compare(
+                &mut leaks,
+                "while both ends talked",
+                before,
+                stream.received(),
+            );
+            for speaker in [*side, side.other()] {
+                let before = stream.received();
+                if stream.say(speaker, SILENCE) == Hearing::Heard {
+                    leaks.push(format!(
+                        "{}: the {speaker:?} spoke and was heard",
+                        self.title
+                    ));
+                }
+                self.compare(&mut leaks, "after one end spoke", before, stream.received());
+            }
+        }
+        leaks.dedup();
+        leaks
+    }
+
+    fn compare(&self, leaks: &mut Vec<String>, when: &str, before: (u64, u64), after: (u64, u64)) {
+        let (client, server) = (after.0 - before.0, after.1 - before.1);
+        if client + server > 0 {
+            leaks.push(format!(
+                "{}: {when}, {server} messages reached the server and {client} the client",
+                self.title
+            ));
+        }
+    }
+
+    /// What does not pass although everything should.
+    pub fn losses(&self) -> Vec<String> {
+        let mut losses = Vec::new();
+        for (_, stream) in &self.streams {
+            for speaker in [Side::Client, Side::Server] {
+                let hearing = stream.say(speaker, ANSWER);
+                if hearing != Hearing::Heard {
+                    losses.push(format!(
+                        "{}: what the {speaker:?} said was lost: {hearing:?}",
+                        self.title
+                    ));
+                }
+            }
+        }
+        losses
+    }
+
+    /// How each end learned that it is cut, for the report.
+    pub fn obituary(&self) -> String {
+        let [(_, stream), _] = &self.streams;
+        let end = |side| stream.broken(side).unwrap_or_else(|| "silence".into());
+        format!(
+            "{}: client saw {}, server saw {}",
+            self.title,
+            end(Side::Client),
+            end(Side::Server)
+        )
+    }
+}

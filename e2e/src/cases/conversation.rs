@@ -1,0 +1,268 @@
+//! One TCP connection whose both ends the case holds: half-closes, one-sided speech,
+//! segments forged from what was seen on the wire.
+
+use super::hands;
+use crate::case::Stage;
+use crate::fabric::Netns;
+use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Nobody else listens there.
+const PORT: u16 = 8080;
+/// How long something said may take to be heard.
+const ANSWER: Duration = Duration::from_secs(4);
+/// How long what must not be heard is waited for; covers one retransmission.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// An open connection.
+pub struct Conversation {
+    /// The end that opened it.
+    pub client: TcpStream,
+    /// The end that accepted it.
+    pub server: TcpStream,
+    client_netns: Netns,
+    server_netns: Netns,
+}
+
+impl Conversation {
+    /// Opens one from pod to pod over IPv4.
+    pub fn open(stage: &Stage, from: &str, to: &str) -> Result<Self> {
+        let (source, target) = (hands::v4(stage, from)?, hands::v4(stage, to)?);
+        let client_netns = stage.world().host(from)?.netns.clone();
+        let server_netns = stage.world().host(to)?.netns.clone();
+        let listener = server_netns.run(|| Ok(TcpListener::bind((target, PORT))?))?;
+        let client = client_netns.run(|| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            socket.bind(&SocketAddrV4::new(source, 0).into())?;
+            socket.connect_timeout(&SocketAddrV4::new(target, PORT).into(), ANSWER)?;
+            Ok(TcpStream::from(socket))
+        });
+        let client = client.with_context(|| format!("connecting {from} to {to}"))?;
+        let (server, _) = listener.accept()?;
+        for end in [&client, &server] {
+            end.set_nodelay(true)?;
+        }
+        let mut all = Self { client, server, client_netns, server_netns };
+        all.both_talk().context("a new connection")?;
+        Ok(all)
+    }
+
+    /// Both ends speak and are heard.
+    pub fn both_talk(&mut self) -> Result<()> {
+        hears(&mut self.client, &mut self.server, "the server")?;
+        hears(&mut self.server, &mut self.client, "the client")
+    }
+
+    /// The server speaks and is heard: enough after the client has closed its half.
+    pub fn server_talks(&mut self) -> Result<()> {
+        hears(&mut self.server, &mut self.client, "the client")
+    }
+
+    /// The client says that it has nothing more to say.
+    pub fn half_close(&mut self) -> Result<()> {
+        self.client.shutdown(Shutdown::Write)?;
+        ensure!(self.server.read(&mut [0; 8])? == 0, "the server was told more than the end");
+        Ok(())
+    }
+
+    /// Neither end is heard any more.
+    pub fn is_dead(&mut self) -> Result<()> {
+        is_unheard(&mut self.server, &mut self.client, "the client")?;
+        is_unheard(&mut self.client, &mut self.server, "the server")
+    }
+
+    /// Sends, from the server's pod, a segment of this connection that lies far outside
+    /// the window: conntrack calls it INVALID.
+    pub fn forge_invalid(&mut self) -> Result<()> {
+        let (SocketAddrs { client, server }, listening) = (self.addresses()?, self.server_netns.run(raw)?);
+        hears(&mut self.client, &mut self.server, "the server")?;
+        let last = Self::last_segment(&listening, client, server)?;
+        let segment = Segment {
+            source: server,
+            target: client,
+            sequence: last.acknowledged.wrapping_add(0x4000_0000),
+            acknowledged: last.sequence.wrapping_add(last.length),
+        };
+        let packet = segment.bytes();
+        let from = self.server_netns.run(raw)?;
+        from.send_to(&packet, &SocketAddrV4::new(*client.ip(), 0).into()).context("sending a forged segment")?;
+        Ok(())
+    }
+
+    /// Moves a listener for raw segments into the client's namespace.
+    pub fn resets_seen_by_server(&self) -> Result<Resets> {
+        let SocketAddrs { client, server } = self.addresses()?;
+        Ok(Resets { socket: self.server_netns.run(raw)?, client, server })
+    }
+
+    /// The client's namespace.
+    pub fn client_netns(&self) -> &Netns {
+        &self.client_netns
+    }
+
+    fn addresses(&self) -> Result<SocketAddrs> {
+        match (self.client.local_addr()?, self.server.local_addr()?) {
+            (std::net::SocketAddr::V4(client), std::net::SocketAddr::V4(server)) => Ok(SocketAddrs { client, server }),
+            other => bail!("not IPv4: {other:?}"),
+        }
+    }
+
+    /// The next data segment from client to server.
+    fn last_segment(raw: &Socket, client: SocketAddrV4, server: SocketAddrV4) -> Result<Seen> {
+        let deadline = Instant::now() + ANSWER;
+        while Instant::now() < deadline {
+            if let Some(seen) = receive(raw, client, server)?
+                && seen.length > 0
+            {
+                return Ok(seen);
+            }
+        }
+        bail!("no segment from {client} to {server} was seen")
+    }
+}
+
+struct SocketAddrs {
+    client: SocketAddrV4,
+    server: SocketAddrV4,
+}
+
+/// Counts resets that reach the server's pod.
+pub struct Resets {
+    socket: Socket,
+    client: SocketAddrV4,
+    server: SocketAddrV4,
+}
+
+impl Resets {
+    /// How many have come within a moment.
+    pub fn count(&self) -> Result<u64> {
+        let (mut resets, deadline) = (0, Instant::now() + SILENCE);
+        while Instant::now() < deadline {
+            resets += u64::from(receive(&self.socket, self.client, self.server)?.is_some_and(|s| s.reset));
+        }
+        Ok(resets)
+    }
+}
+
+fn hears(speaker: &mut TcpStream, hearer: &mut TcpStream, who: &str) -> Result<()> {
+    speaker.write_all(b"hello\n").with_context(|| format!("{who} can be told nothing"))?;
+    hearer.set_read_timeout(Some(ANSWER))?;
+    let mut buffer = [0; 6];
+    hearer.read_exact(&mut buffer).with_context(|| format!("{who} hears nothing"))?;
+    Ok(())
+}
+
+fn is_unheard(speaker: &mut TcpStream, hearer: &mut TcpStream, who: &str) -> Result<()> {
+    // A connection that was reset cannot be written to: that is dead as well.
+    let _ = speaker.write_all(b"leak\n");
+    hearer.set_read_timeout(Some(SILENCE))?;
+    match hearer.read(&mut [0; 8]) {
+        Ok(0) | Err(_) => Ok(()),
+        Ok(_) => bail!("{who} still hears what the far end says"),
+    }
+}
+
+/// A raw TCP socket of the calling thread's namespace.
+fn raw() -> Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).context("a raw socket")?;
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    Ok(socket)
+}
+
+struct Seen {
+    sequence: u32,
+    acknowledged: u32,
+    length: u32,
+    reset: bool,
+}
+
+/// The next packet, when it is a segment from `source` to `target`.
+fn receive(raw: &Socket, source: SocketAddrV4, target: SocketAddrV4) -> Result<Option<Seen>> {
+    let mut buffer = [0; 2048];
+    let mut reader = raw;
+    let length = match reader.read(&mut buffer) {
+        Ok(length) => length,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+        Err(error) => return Err(error).context("reading raw segments"),
+    };
+    Ok(parse(&buffer[..length]).filter(|(from, to, _)| (*from, *to) == (source, target)).map(|(.., seen)| seen))
+}
+
+fn parse(packet: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4, Seen)> {
+    let header = usize::from(packet.first()? & 15) * 4;
+    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
+    let tcp = packet.get(header..)?;
+    let short = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
+    let long = |at: usize| Some(u32::from_be_bytes(tcp.get(at..at + 4)?.try_into().ok()?));
+    let data = tcp.len().checked_sub(usize::from(tcp.get(12)? >> 4) * 4)?;
+    let seen = Seen {
+        sequence: long(4)?,
+        acknowledged: long(8)?,
+        length: u32::try_from(data).ok()?,
+        reset: tcp.get(13)? & 4 != 0,
+    };
+    Some((SocketAddrV4::new(address(12)?, short(0)?), SocketAddrV4::new(address(16)?, short(2)?), seen))
+}
+
+/// An ACK without data.
+struct Segment {
+    source: SocketAddrV4,
+    target: SocketAddrV4,
+    sequence: u32,
+    acknowledged: u32,
+}
+
+impl Segment {
+    /// With its checksum.
+    fn bytes(&self) -> Vec<u8> {
+        let mut tcp = Vec::with_capacity(20);
+        tcp.extend(self.source.port().to_be_bytes());
+        tcp.extend(self.target.port().to_be_bytes());
+        tcp.extend(self.sequence.to_be_bytes());
+        tcp.extend(self.acknowledged.to_be_bytes());
+        // Header of five words; ACK; window; no checksum yet; not urgent.
+        tcp.extend([0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+        let mut pseudo = [self.source.ip().octets(), self.target.ip().octets()].concat();
+        pseudo.extend([0, 6, 0, 20]);
+        let checksum = checksum(pseudo.iter().chain(&tcp).copied());
+        tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
+        tcp
+    }
+}
+
+/// The Internet checksum of an even number of bytes.
+fn checksum(bytes: impl Iterator<Item = u8>) -> u16 {
+    let mut sum: u32 = 0;
+    for (index, byte) in bytes.enumerate() {
+        sum += if index % 2 == 0 { u32::from(byte) << 8 } else { u32::from(byte) };
+    }
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    !u16::try_from(sum).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_segment_checks_out() {
+        let ends = |host, port| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port);
+        let segment = Segment { source: ends(1, 80), target: ends(2, 4000), sequence: 7, acknowledged: 9 };
+        let bytes = segment.bytes();
+        let mut pseudo = vec![10, 0, 0, 1, 10, 0, 0, 2, 0, 6, 0, 20];
+        pseudo.extend(&bytes);
+        assert_eq!(checksum(pseudo.into_iter()), 0, "a sum over its own checksum is nothing");
+        let mut packet = vec![0x45; 1];
+        packet.resize(20, 0);
+        packet[12..16].copy_from_slice(&[10, 0, 0, 1]);
+        packet[16..20].copy_from_slice(&[10, 0, 0, 2]);
+        packet.extend(bytes);
+        let (from, to, seen) = parse(&packet).unwrap();
+        assert_eq!((from, to, seen.sequence, seen.length), (ends(1, 80), ends(2, 4000), 7, 0));
+    }
+}

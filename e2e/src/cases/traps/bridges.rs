@@ -1,0 +1,212 @@
+//! Traps 5 to 9: what is special about bridges, and who may use which source address.
+
+use super::{DENY_X, FROM_Y, once, trap};
+use crate::case::{Case, Stage, matrix, policy};
+use crate::cases::hands::{self, inside, see, see_denied, tables};
+use crate::fabric::{Placement, PodKind};
+use crate::probe::{Observation, Outcome, Transport, tcp, udp};
+use crate::truth::Cell;
+use anyhow::{Context, Result, bail, ensure};
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    [services(), neighbours(), visibility(), sources()].concat()
+}
+
+/// A Service address; DNAT by hand stands in for kube-proxy.
+const SERVICE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10));
+
+fn services() -> Vec<Case> {
+    vec![
+        trap("refusals-arrive-behind-a-service", "dataplane.md, trap 5").act("call x/b by a Service address", |stage| {
+            let backend = hands::v4(stage, "x/b")?;
+            for protocol in ["tcp", "udp"] {
+                hands::everywhere(
+                    stage,
+                    &format!("iptables -t nat -A PREROUTING -d {SERVICE} -p {protocol} --dport 80 -j DNAT --to-destination {backend}:81"),
+                )?;
+            }
+            for transport in [tcp(80), udp(80)] {
+                expect_service(stage, "x/a", "x/b", transport, Outcome::Allowed)?;
+            }
+            stage.apply(&policy("x/from-y", FROM_Y), "x")?;
+            for (client, outcome) in [("x/a", Outcome::Rejected), ("z/a", Outcome::Rejected), ("y/a", Outcome::Allowed)] {
+                for transport in [tcp(80), udp(80)] {
+                    expect_service(stage, client, "x/b", transport, outcome)?;
+                }
+            }
+            // A rule names pod ports, never the Service's.
+            stage.apply(&policy("x/from-y", "{podSelector: {}, ingress: [{ports: [{port: 81}]}]}"), "x")?;
+            expect_service(stage, "z/a", "x/b", tcp(80), Outcome::Allowed)?;
+            stage.apply(&policy("x/from-y", "{podSelector: {}, ingress: [{ports: [{port: 80}]}]}"), "x")?;
+            expect_service(stage, "z/a", "x/b", tcp(80), Outcome::Rejected)?;
+            hands::everywhere(stage, "iptables -t nat -F PREROUTING")
+        }),
+        trap("a-pod-reaches-itself-through-its-service", "scenarios.md, hairpin").act("call oneself by a Service address", |stage| {
+            let own = hands::v4(stage, "x/b")?;
+            hands::everywhere(stage, &format!("iptables -t nat -A PREROUTING -d {SERVICE} -p tcp --dport 80 -j DNAT --to-destination {own}:80"))?;
+            hands::everywhere(stage, &format!("iptables -t nat -A POSTROUTING -s {own} -d {own} -j MASQUERADE"))?;
+            stage.apply(&policy("x/deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}"), "x")?;
+            expect_service(stage, "x/b", "x/b", tcp(80), Outcome::Allowed)?;
+            expect_service(stage, "x/a", "x/b", tcp(80), Outcome::Rejected)?;
+            hands::everywhere(stage, "iptables -t nat -F PREROUTING")?;
+            hands::everywhere(stage, "iptables -t nat -F POSTROUTING")
+        }),
+    ]
+}
+
+fn expect_service(stage: &Stage, from: &str, backend: &str, transport: Transport, expected: Outcome) -> Result<()> {
+    let cell = Cell { from: from.into(), to: backend.into(), v4: true, transport };
+    let mut shot = stage.shot(&cell)?;
+    shot.target = SERVICE;
+    let seen = stage.net().fire(&[shot])?;
+    let Some(Observation { outcome, detail, .. }) = seen.first() else { bail!("no observation") };
+    ensure!(*outcome == expected, "{from} -> Service of {backend} {transport}: expected {expected}, observed {outcome} {detail}");
+    Ok(())
+}
+
+fn neighbours() -> Vec<Case> {
+    vec![
+        trap("neighbour-discovery-passes-a-default-deny", "dataplane.md, trap 6")
+            .policy("x/from-y", FROM_Y)
+            .policy("y/to-x", "{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{namespaceSelector: {matchLabels: {ns: x}}}]}]}")
+            .act("forget all neighbours", |stage| {
+                for pod in crate::case::NINE {
+                    inside(stage, pod, "ip -6 neigh flush dev eth0")?;
+                    inside(stage, pod, "ip -4 neigh flush dev eth0")?;
+                }
+                hands::everywhere(stage, "ip -6 neigh flush all")?;
+                hands::everywhere(stage, "ip -4 neigh flush all")
+            })
+            .expect(matrix(&[tcp(80), udp(80)])),
+    ]
+}
+
+fn visibility() -> Vec<Case> {
+    let same_bridge = |name, source| trap(name, source).kinds(&[PodKind::Bridge]).placements(&[Placement::Same]);
+    vec![
+        same_bridge("an-invisible-bridge-is-made-visible", "dataplane.md, trap 7")
+            .act("start while the bridge hides its packets", |stage| {
+                hands::kill_all(stage)?;
+                hide_bridges(stage)?;
+                hands::start_all(stage)
+            })
+            .policy("x/deny", DENY_X)
+            .expect(matrix(&[tcp(80), udp(80)]))
+            .act("hide them again while it runs", |stage| {
+                let before = hands::metric(stage, "node1", "drift_total{what=\"bridge\"}")?;
+                hide_bridges(stage)?;
+                hands::grows(stage, "node1", "drift_total{what=\"bridge\"}", before)
+            })
+            .expect(matrix(&[tcp(80), udp(80)])),
+        same_bridge("tagged-frames-do-not-pass-by", "dataplane.md, trap 8").act("send 802.1Q and 802.1ad frames", |stage| {
+            for protocol in ["802.1Q", "802.1ad"] {
+                tagged(stage, protocol).with_context(|| protocol.to_owned())?;
+            }
+            Ok(())
+        }),
+    ]
+}
+
+fn hide_bridges(stage: &mut Stage) -> Result<()> {
+    hands::everywhere(stage, "ip link set cni0 type bridge nf_call_iptables 0 nf_call_ip6tables 0")?;
+    for call in ["iptables", "ip6tables"] {
+        hands::sysctl(stage, &format!("bridge/bridge-nf-call-{call}"), "0")?;
+    }
+    Ok(())
+}
+
+/// x/a sends to x/b through a device that tags everything with VLAN 0, which a receiver
+/// takes for untagged.
+fn tagged(stage: &mut Stage, protocol: &str) -> Result<()> {
+    let (source, target) = (hands::v4(stage, "x/a")?, hands::v4(stage, "x/b")?);
+    let mac = mac_of(stage, "x/b")?;
+    inside(stage, "x/a", &format!("ip link add link eth0 name tagged type vlan proto {protocol} id 0"))?;
+    inside(stage, "x/a", "ip link set tagged up")?;
+    inside(stage, "x/a", &format!("ip neigh add {target} lladdr {mac} dev tagged nud permanent"))?;
+    inside(stage, "x/a", &format!("ip route add {target}/32 dev tagged src {source}"))?;
+    let open = hands::probe(stage, "x/a", "x/b", udp(80), true)?;
+    ensure!(open == Outcome::Allowed, "tagged frames do not arrive even without a policy: {open}");
+    stage.apply(&policy("x/deny", DENY_X), "x")?;
+    for transport in [udp(80), tcp(80)] {
+        let seen = hands::probe(stage, "x/a", "x/b", transport, true)?;
+        ensure!(matches!(seen, Outcome::Rejected | Outcome::Dropped), "{transport}, tagged: {seen}");
+    }
+    inside(stage, "x/a", "ip link del tagged")?;
+    stage.delete("NetworkPolicy x/deny")
+}
+
+fn mac_of(stage: &Stage, pod: &str) -> Result<String> {
+    let text = inside(stage, pod, "ip -o link show dev eth0")?;
+    let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether");
+    words.nth(1).map(str::to_owned).with_context(|| format!("no MAC address in {text}"))
+}
+
+fn sources() -> Vec<Case> {
+    vec![
+        trap("a-routed-pod-cannot-borrow-an-address", "dataplane.md, trap 9")
+            .kinds(&[PodKind::Routed])
+            .policy("x/from-y", FROM_Y)
+            .act("z/a sends with the address of y/a", |stage| {
+                for v4 in [true, false] {
+                    ensure!(!spoof_arrives(stage, v4)?, "x/b received what z/a sent as y/a (IPv4: {v4})");
+                }
+                // Without us it does arrive: the case can fail.
+                hands::uninstall_all(stage)?;
+                stage.spoil();
+                for v4 in [true, false] {
+                    ensure!(spoof_arrives(stage, v4)?, "nobody enforces and yet it does not arrive (IPv4: {v4})");
+                }
+                hands::start_all(stage)
+            }),
+        once(trap("own-marks-and-reflected-marks-pass", "dataplane.md, trap 11"))
+            .act("reflect marks", |stage| {
+                hands::sysctl(stage, "ipv4/fwmark_reflect", "1")?;
+                hands::sysctl(stage, "ipv6/fwmark_reflect", "1")
+            })
+            .policy("x/deny", DENY_X)
+            .expect(matrix(&[tcp(80), udp(80)]))
+            .act("the node's own packets carry the bit", |stage| {
+                tables(stage, "-t mangle -A OUTPUT -j MARK --set-xmark 0x1000/0x1000")?;
+                let node = hands::node_of(stage, "x/a")?;
+                for transport in [tcp(80), udp(80)] {
+                    see(stage, &node, "x/a", transport, Outcome::Allowed)?;
+                    see_denied(stage, "z/a", "x/a", transport)?;
+                }
+                tables(stage, "-t mangle -D OUTPUT -j MARK --set-xmark 0x1000/0x1000")?;
+                hands::sysctl(stage, "ipv4/fwmark_reflect", "0")?;
+                hands::sysctl(stage, "ipv6/fwmark_reflect", "0")
+            }),
+    ]
+}
+
+/// Whether x/b receives a datagram that z/a sends with the address of y/a.
+fn spoof_arrives(stage: &Stage, v4: bool) -> Result<bool> {
+    let address = |pod: &str| -> Result<IpAddr> {
+        let host = stage.world().host(pod)?;
+        host.addresses.iter().copied().find(|a| a.is_ipv4() == v4).context("an address")
+    };
+    let (borrowed, target) = (address("y/a")?, address("x/b")?);
+    let width = if v4 { 32 } else { 128 };
+    let nodad = if v4 { "" } else { " nodad" };
+    inside(stage, "z/a", &format!("ip addr add {borrowed}/{width} dev lo{nodad}"))?;
+    let server = stage.world().host("x/b")?.netns.run(|| Ok(UdpSocket::bind((target, 9000))?))?;
+    server.set_read_timeout(Some(Duration::from_millis(300)))?;
+    let client = stage.world().host("z/a")?.netns.run(|| Ok(UdpSocket::bind((borrowed, 0))?))?;
+    let arrived = eventually_received(&client, &server, (target, 9000).into());
+    inside(stage, "z/a", &format!("ip addr del {borrowed}/{width} dev lo"))?;
+    arrived
+}
+
+fn eventually_received(client: &UdpSocket, server: &UdpSocket, target: std::net::SocketAddr) -> Result<bool> {
+    // The first may be lost to neighbour resolution.
+    for _ in 0..2 {
+        client.send_to(b"borrowed", target)?;
+        if server.recv(&mut [0; 16]).is_ok() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

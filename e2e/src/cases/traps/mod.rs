@@ -1,0 +1,27 @@
+//! The traps of `dataplane.md`, each reproduced on a real kernel: a case each.
+
+mod bridges;
+mod flows;
+mod foreign;
+mod restart;
+mod upkeep;
+
+use crate::case::{Case, ObjectsKind};
+use crate::fabric::{Placement, PodKind};
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    [flows::cases(), bridges::cases(), foreign::cases(), restart::cases(), upkeep::cases()].concat()
+}
+
+fn trap(name: &'static str, source: &'static str) -> Case {
+    Case::new(name, source).tags(&["trap"]).only(ObjectsKind::Folder)
+}
+
+/// Bridge pods spread over two nodes: for what does not depend on the fabric.
+fn once(case: Case) -> Case {
+    case.kinds(&[PodKind::Bridge]).placements(&[Placement::Spread])
+}
+
+const DENY_X: &str = "{podSelector: {}, policyTypes: [Ingress]}";
+const FROM_Y: &str = "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}}]}]}";

@@ -1,0 +1,141 @@
+//! How a case's objects reach the enforcers, and how it is known that they have.
+
+mod folder;
+mod state;
+
+pub use folder::Folder;
+pub use state::{Reference, State, documents};
+
+use crate::fabric::{Node, Process};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Where enforcers get their objects from.
+pub trait Objects {
+    /// Flags that point the enforcer of `node` to this source.
+    fn flags(&self, node: &str) -> Vec<String>;
+
+    /// Creates an object or replaces it.
+    fn apply(&mut self, object: &Value) -> Result<()>;
+
+    /// Deletes an object.
+    fn delete(&mut self, object: &Value) -> Result<()>;
+
+    /// Puts text where objects come from, as a file, or takes it away again: for what is
+    /// no object.
+    ///
+    /// # Errors
+    /// When the source has no files.
+    fn file(&mut self, name: &str, content: Option<&str>) -> Result<()> {
+        let _ = content;
+        bail!("this source has no files, {name} cannot be written")
+    }
+
+    /// What everything handed over so far amounts to.
+    fn mark(&self) -> Result<Mark>;
+}
+
+/// Something an enforcer's `/generation` can be compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The digest of a folder's content.
+    Digest(String),
+    /// The last write of each kind, by the kind's plural.
+    Versions(BTreeMap<String, u64>),
+}
+
+impl Mark {
+    /// Whether an enforcer with this answer has all of it in the kernel.
+    pub fn is_reached(&self, generation: &Value) -> bool {
+        let programmed = &generation["programmed"];
+        match self {
+            Self::Digest(digest) => programmed["digest"] == **digest,
+            Self::Versions(wanted) => wanted.iter().all(|(kind, version)| {
+                programmed["resourceVersions"][kind]
+                    .as_str()
+                    .and_then(|text| text.parse::<u64>().ok())
+                    .is_some_and(|reached| reached >= *version)
+            }),
+        }
+    }
+}
+
+/// The enforcer's `--health-port`.
+pub const HEALTH_PORT: u16 = 20244;
+/// Between two looks at `/generation`.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Waits until the enforcer of `node` has everything up to `mark` in the kernel.
+///
+/// # Errors
+/// When it ends or does not get there in time; the message has its last answer and log.
+pub fn wait_applied(
+    node: &Node,
+    enforcer: &mut Process,
+    mark: &Mark,
+    patience: Duration,
+) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let answer = node.netns().run(|| get("/generation"));
+        if answer.as_ref().is_ok_and(|answer| {
+            serde_json::from_str(answer).is_ok_and(|generation| mark.is_reached(&generation))
+        }) {
+            return Ok(());
+        }
+        enforcer.check_running()?;
+        if Instant::now() > deadline {
+            bail!(
+                "{}: not applied after {patience:?}: waited for {mark:?}; /generation says {}; its log ends:\n{}",
+                node.name(),
+                answer.unwrap_or_else(|e| format!("{e:#}")),
+                enforcer.log_tail(20)
+            );
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The body of a page of the enforcer in the calling thread's namespace.
+pub fn get(page: &str) -> Result<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, HEALTH_PORT));
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "GET {page} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    if head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked")
+    {
+        bail!("{page}: a chunked answer was not expected");
+    }
+    Ok(body.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn marks_are_reached_or_not() {
+        let digest = Mark::Digest("ab".into());
+        assert!(digest.is_reached(&json!({"programmed": {"digest": "ab"}})));
+        assert!(!digest.is_reached(&json!({"programmed": {"digest": null}})));
+        assert!(!digest.is_reached(&json!({"received": {"digest": "ab"}})));
+        let versions = Mark::Versions([("pods".into(), 9)].into());
+        let at = |v: &str| json!({"programmed": {"resourceVersions": {"pods": v}}});
+        assert!(versions.is_reached(&at("10")), "numbers, not text");
+        assert!(!versions.is_reached(&at("8")));
+        assert!(!versions.is_reached(&json!({})));
+    }
+}
