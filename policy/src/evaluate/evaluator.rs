@@ -148,6 +148,12 @@ impl<'a> Evaluator<'a> {
         self.snapshot.policies.get(policy)?.fault.as_deref()
     }
 
+    /// How closely a policy says which pods it is about: the number of its requirements.
+    pub(super) fn narrowness(&self, policy: &ObjectKey) -> usize {
+        let policy = self.snapshot.policies.get(policy);
+        policy.map_or(0, |p| p.pod_selector.requirements().len())
+    }
+
     /// Every rule that allows the flow for the pods at its `direction` end, the
     /// deciding one first.
     pub(super) fn grounds(

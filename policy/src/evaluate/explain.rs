@@ -3,6 +3,7 @@
 use super::Evaluator;
 use super::verdict::{Exemption, Side, list};
 use crate::model::{Direction, Flow, L4, ObjectKey, Pod};
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 /// Labels that controllers put on pods and that change with every rollout.
@@ -13,9 +14,9 @@ const VOLATILE: [&str; 4] = [
     "statefulset.kubernetes.io/pod-name",
 ];
 
-/// For every end that denies: which policies isolate the pod, and the smallest rule
-/// that would allow the flow. For every end that allows: what would have to go for the
-/// flow to be denied. Egress first.
+/// For a flow that is denied: for every end that denies, which policies isolate the pod
+/// and the smallest rule that would allow it. For one that is allowed: what would have to
+/// come or go at each end for it to be denied. Egress first.
 pub fn what_would_change(evaluator: &Evaluator, flow: &Flow) -> Vec<String> {
     let verdict = evaluator.judge(flow);
     let mut sentences = Vec::new();
@@ -24,7 +25,11 @@ pub fn what_would_change(evaluator: &Evaluator, flow: &Flow) -> Vec<String> {
             Direction::Ingress => (flow.dst, flow.src),
             Direction::Egress => (flow.src, flow.dst),
         };
-        match verdict.side(direction) {
+        let side = verdict.side(direction);
+        if side.allowed() != verdict.allowed() {
+            continue;
+        }
+        match side {
             // Two ends that are exempt for one reason need it told once.
             Side::NoPod => {}
             Side::Exempt(exemption) => {
@@ -83,8 +88,9 @@ fn denied(
     policies: &[ObjectKey],
 ) -> String {
     let isolated = format!("{direction} of {pod} is isolated by {}", list(policies));
-    let mut sound = policies.iter().filter(|key| evaluator.fault(key).is_none());
-    let Some(sound) = sound.next() else {
+    let sound = policies.iter().filter(|key| evaluator.fault(key).is_none());
+    // The policy that is about this pod, rather than one about its whole namespace.
+    let Some(sound) = sound.min_by_key(|key| Reverse(evaluator.narrowness(key))) else {
         let faults: Vec<String> = policies
             .iter()
             .filter_map(|key| Some(format!("{key} ({})", evaluator.fault(key)?)))

@@ -98,3 +98,16 @@ fn a_verdict_in_words(spec: Value, expected: &str) {
     let world = World::new().policy("x/p", spec);
     assert_eq!(world.judge("y/a", "x/a", "80/tcp").to_string(), expected);
 }
+
+#[test]
+fn advice_is_for_the_policy_about_this_pod_and_only_for_the_end_that_denies() {
+    let labels = json!({"podSelector": {"matchLabels": {"pod": "a"}}});
+    let world = shop().policy("x/all", json!({})).policy("x/narrow", labels);
+    let all = sentences(&world, "y/frontend", "x/a", "80/tcp");
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(
+        all[0].contains("add to spec.ingress of x/narrow"),
+        "{}",
+        all[0]
+    );
+}
