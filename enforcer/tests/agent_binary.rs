@@ -16,7 +16,7 @@ use test_case::test_case;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ringfence-enforcer");
 /// Far more than it takes; nothing is measured by it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const OBJECTS: &str = r"
 apiVersion: v1

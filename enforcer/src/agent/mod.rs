@@ -122,13 +122,11 @@ async fn supervise(settings: Settings) -> anyhow::Result<()> {
         result = forward => result,
     };
     drop(halt);
-    match tokio::time::timeout(GRACE, end).await {
-        Ok(ended) => result.and(ended.context("the kernel thread panicked")?),
-        Err(_) => {
-            tracing::info!("the kernel is still busy; leaving it, rules stay");
-            result
-        }
+    if let Ok(ended) = tokio::time::timeout(GRACE, end).await {
+        return result.and(ended.context("the kernel thread panicked")?);
     }
+    tracing::info!("the kernel is still busy; leaving it, rules stay");
+    result
 }
 
 /// Starts the source and stamps its events with the time of their receipt. Ends only when

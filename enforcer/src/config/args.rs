@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Enforces Kubernetes NetworkPolicies on this node with iptables and ipset.
 ///
-/// Runs once on every node (as a DaemonSet, in the node's network namespace, as root).
+/// Runs once on every node (as a `DaemonSet`, in the node's network namespace, as root).
 /// It watches pods, namespaces, nodes and NetworkPolicies, and programs what concerns
 /// the pods of its own node. Rules stay when it stops: `ringfence-enforcer cleanup`
 /// removes them.
@@ -93,8 +93,8 @@ pub struct CommonArgs {
 /// Flags of the enforcing agent.
 #[derive(Clone, Debug, Args)]
 pub struct AgentArgs {
-    /// This node's name, as `kubectl get nodes` shows it. Also taken from NODE_NAME, which
-    /// a DaemonSet fills from spec.nodeName.
+    /// This node's name, as `kubectl get nodes` shows it. Also taken from `NODE_NAME`,
+    /// which a `DaemonSet` fills from spec.nodeName.
     #[arg(long, env = "RINGFENCE_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
     /// The kubeconfig file to reach the API server with; without it the pod's service

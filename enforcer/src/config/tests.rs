@@ -55,10 +55,10 @@ fn sync_period(flags: &[&str], seconds: u64) {
     assert_eq!(settings(flags).sync_period, Duration::from_secs(seconds));
 }
 
-#[test_case(&["--source=folder:/srv/objects"], Origin::Folder("/srv/objects".into()); "a folder")]
-#[test_case(&["--source=kubernetes"], Origin::Kubernetes; "kubernetes")]
-fn source(flags: &[&str], origin: Origin) {
-    assert_eq!(settings(flags).origin, origin);
+#[test_case(&["--source=folder:/srv/objects"], &Origin::Folder("/srv/objects".into()); "a folder")]
+#[test_case(&["--source=kubernetes"], &Origin::Kubernetes; "kubernetes")]
+fn source(flags: &[&str], origin: &Origin) {
+    assert_eq!(&settings(flags).origin, origin);
 }
 
 #[test_case(&["--health-port=0"], false, true, false; "health off")]

@@ -111,15 +111,15 @@ pub async fn post(
 }
 
 fn event(notice: &Notice, node: &Name) -> Event {
-    let mut note = format!("node {node}: {}", notice.note);
-    if note.len() > MAX_NOTE {
-        note.truncate(note.floor_char_boundary(MAX_NOTE));
-        note.push_str(" ...");
+    let mut text = format!("node {node}: {}", notice.note);
+    if text.len() > MAX_NOTE {
+        text.truncate(text.floor_char_boundary(MAX_NOTE));
+        text.push_str(" ...");
     }
     Event {
         type_: EventType::Warning,
         reason: notice.reason.as_str().to_owned(),
-        note: Some(note),
+        note: Some(text),
         action: "Enforce".to_owned(),
         secondary: None,
     }

@@ -126,11 +126,9 @@ async fn program(
         health.questions.send(question).await.ok()?;
         answer.await.ok()
     };
-    match tokio::time::timeout(DESCRIBE_TIMEOUT, asked).await {
-        Ok(Some(text)) => text.into_response(),
-        _ => {
-            let text = "the agent is busy with the kernel; ask again\n";
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+    if let Ok(Some(text)) = tokio::time::timeout(DESCRIBE_TIMEOUT, asked).await {
+        return text.into_response();
     }
+    let text = "the agent is busy with the kernel; ask again\n";
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }

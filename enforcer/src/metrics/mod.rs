@@ -289,7 +289,7 @@ impl Metrics {
         self.flows_restored.inc_by(restored as u64);
     }
 
-    /// Everything in Prometheus' text format (OpenMetrics).
+    /// Everything in Prometheus' text format (`OpenMetrics`).
     ///
     /// # Errors
     /// Never in practice: a string takes any write.

@@ -7,6 +7,7 @@ use ringfence_enforcer::system::{
     BridgeReport, Bypass, EntryPoint, Error, Family, Flavour, Ipv6, Kernel, Readback, Table,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -258,9 +259,9 @@ impl Kernel for FakeKernel {
         let state = self.state();
         let mut out = String::new();
         for (name, members) in &state.sets {
-            out += &format!("create {name} {}\n", state.kinds[name]);
+            writeln!(out, "create {name} {}", state.kinds[name]).unwrap();
             for member in members {
-                out += &format!("add {name} {member}\n");
+                writeln!(out, "add {name} {member}").unwrap();
             }
         }
         Ok(out)
@@ -273,11 +274,11 @@ impl Kernel for FakeKernel {
         };
         let mut out = format!("*{}\n", table.name());
         for name in chains.keys() {
-            out += &format!(":{name} - [0:0]\n");
+            writeln!(out, ":{name} - [0:0]").unwrap();
         }
         for (name, rules) in chains {
             for rule in rules {
-                out += &format!("-A {name} {rule}\n");
+                writeln!(out, "-A {name} {rule}").unwrap();
             }
         }
         Ok(Readback::Text(out + "COMMIT\n"))

@@ -31,7 +31,7 @@ fn a_write_that_fails_is_repeated_from_what_is_there(nth: usize) {
     rig.apply(pod("cache", "10.1.0.9"));
     rig.apply(policy("cache", &["other"]));
     rig.apply(policy("db", &["other"]));
-    rig.pass(Duration::from_secs(60));
+    rig.pass(Duration::from_mins(1));
     assert_eq!(rig.status.unready(), None);
     assert!(rig.is_applied());
 
@@ -52,7 +52,7 @@ fn a_held_lock_is_waited_for() {
     let reasons = rig.status.unready().unwrap();
     assert!(reasons.contains("xtables lock"), "{reasons}");
     assert!(!rig.is_applied());
-    rig.pass(Duration::from_secs(60));
+    rig.pass(Duration::from_mins(1));
     assert_eq!(rig.status.unready(), None);
     assert!(rig.is_applied());
     assert!((rig.metric("errors_total{kind=\"lock_held\"}") - 4.0).abs() < 0.1);

@@ -214,7 +214,7 @@ fn missing_tools_are_named_and_waited_for() {
     let reasons = rig.status.unready().unwrap();
     assert!(reasons.contains("ipset is not installed"), "{reasons}");
     rig.tools_missing.store(false, Ordering::Relaxed);
-    rig.pass(Duration::from_secs(60));
+    rig.pass(Duration::from_mins(1));
     assert_eq!(rig.status.unready(), None);
     assert_eq!(web_addresses(&kernel), ["10.2.0.5"]);
 }
