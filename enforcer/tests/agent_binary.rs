@@ -293,3 +293,36 @@ fn a_missing_node_name_ends_it_with_a_sentence() {
         "the warning about --run-router: {text}"
     );
 }
+
+#[test]
+fn an_api_server_that_is_away_ends_it_with_the_reason() {
+    let Some(namespace) = Namespace::new() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let config = "{apiVersion: v1, kind: Config, current-context: c, \
+        clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], \
+        users: [{name: u, user: {token: t}}], \
+        contexts: [{name: c, context: {cluster: c, user: u}}]}";
+    fs::write(&kubeconfig, config).unwrap();
+    let output = namespace
+        .command(BINARY)
+        .args(["--node-name=n1", "--cache-sync-timeout=1s"])
+        .arg(format!("--kubeconfig={}", kubeconfig.display()))
+        .arg(format!("--state-dir={}", folder.path().display()))
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    let last = text.lines().last().unwrap();
+    for part in [
+        "--cache-sync-timeout",
+        "networkpolicies",
+        "http://127.0.0.1:1",
+        "refused",
+    ] {
+        assert!(last.contains(part), "{text}");
+    }
+    assert_eq!(namespace.ours("nft"), 0);
+}

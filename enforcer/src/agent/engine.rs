@@ -10,7 +10,8 @@
 
 use super::clock::{self, Backoff};
 use super::driver::{DriveError, Driver};
-use super::flows::{self, Due, Pass};
+use super::flows::Due;
+use super::judge::gauge;
 use super::keep::{self, Keeper};
 use super::report::Reporter;
 use crate::config::Settings;
@@ -49,25 +50,25 @@ pub struct Engine {
     reporter: Reporter,
     keeper: Keeper,
     /// Events handled, changes that are not compiled, events that are not in the kernel.
-    handled: u64,
-    pending: Vec<Change>,
+    pub(super) handled: u64,
+    pub(super) pending: Vec<Change>,
     waiting: Vec<Instant>,
     /// When the next batch is due, and when the last one began.
     batch: Option<Instant>,
     last_batch: Option<Instant>,
     caches_by: Instant,
-    compiled: bool,
-    retry: Option<Instant>,
-    backoff: Backoff,
+    pub(super) compiled: bool,
+    pub(super) retry: Option<Instant>,
+    pub(super) backoff: Backoff,
     canary: Instant,
     resync: Instant,
-    due: Due,
+    pub(super) due: Due,
     /// Passes over the flows are kept to a tenth of the time.
-    flows_from: Instant,
-    look_again: Option<Instant>,
-    marked: usize,
+    pub(super) flows_from: Instant,
+    pub(super) look_again: Option<(Instant, Due)>,
+    pub(super) marked: usize,
     /// A mark that an earlier run used and we do not.
-    stale_mark: Option<u32>,
+    pub(super) stale_mark: Option<u32>,
     pub(super) ranges: Option<Vec<IpNet>>,
     pub(super) bridges_ready: bool,
     /// Remarks about the node that were logged.
@@ -147,7 +148,7 @@ impl Engine {
             caches,
             self.retry,
             flows,
-            self.look_again,
+            self.look_again.as_ref().map(|(at, _)| *at),
             save,
             regular,
         ]
@@ -259,7 +260,7 @@ impl Engine {
         if now >= self.caches_by {
             bail!(
                 "--cache-sync-timeout: after {}s there is still no complete list of {text}. \
-                 Nothing was changed in the kernel",
+                 Rules that are in the kernel stay",
                 self.settings.cache_sync_timeout.as_secs()
             );
         }
@@ -354,106 +355,13 @@ impl Engine {
         );
     }
 
-    // === Flows ===
-
-    fn flows_wait(&self) -> bool {
-        let in_step = self.driver.as_ref().is_some_and(Driver::in_step);
-        self.compiled && in_step && self.retry.is_none() && self.due != Due::Nothing
-    }
-
-    /// Cuts what is denied now, then everything received so far is applied.
-    fn judge_flows(&mut self, now: Instant) {
-        if self.settings.keep_established {
-            self.due = Due::Nothing;
-        }
-        if self.due == Due::Nothing {
-            return self.applied();
-        }
-        if now < self.flows_from || !self.flows_wait() {
-            return;
-        }
-        let due = std::mem::take(&mut self.due);
-        let start = Instant::now();
-        if let Err(error) = self.pass(&due) {
-            self.due = due;
-            self.flows_from = now + self.backoff.failed();
-            self.metrics.failed(error.kind());
-            tracing::warn!(%error, "cannot judge the flows that exist; trying again");
-            return;
-        }
-        let took = start.elapsed();
-        self.flows_from = now + 10 * took;
-        if due != Due::Cut {
-            // Entries that were confirmed during the dump may not have been in it.
-            self.look_again = Some(now + took + clock::LOOK_AGAIN);
-        }
-        self.applied();
-    }
-
-    fn pass(&mut self, due: &Due) -> Result<flows::Outcome, system::Error> {
-        let program = self.compiler.program();
-        let Some(driver) = &self.driver else {
-            return Ok(flows::Outcome::default());
-        };
-        let pass = Pass {
-            snapshot: self.store.snapshot(),
-            settings: self.settings.verdicts,
-            structure: &program.structure,
-            mark: driver.options().mark,
-        };
-        let kernel = &**driver.kernel();
-        let outcome = self
-            .metrics
-            .time(Phase::Conntrack, || pass.run(kernel, due))?;
-        if let Some(mark) = self.stale_mark {
-            flows::clear_mark(kernel, mark)?;
-            self.stale_mark = None;
-        }
-        self.marked = outcome.marked;
-        self.metrics.flows(outcome.cut, outcome.restored);
-        if outcome.cut + outcome.restored > 0 {
-            tracing::info!(
-                cut = outcome.cut,
-                restored = outcome.restored,
-                "judged existing flows"
-            );
-        }
-        Ok(outcome)
-    }
-
-    fn look_again(&mut self, now: Instant) {
-        self.look_again = None;
-        match self.pass(&Due::All) {
-            Ok(outcome) if outcome.interrupted => {
-                self.look_again = Some(now + clock::LOOK_AGAIN);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                self.metrics.failed(error.kind());
-                tracing::warn!(%error, "cannot look at the flows again");
-                self.look_again = Some(now + clock::CANARY);
-            }
-        }
-    }
-
-    fn applied(&mut self) {
-        // While a list is under way, what was received is not compiled.
-        if self.pending.is_empty() && self.store.is_settled() && self.retry.is_none() {
-            self.metrics
-                .programmed
-                .applied_generation
-                .set(gauge(self.handled));
-            self.status.applied();
-        }
-    }
-
     // === By the clock ===
 
     fn by_the_clock(&mut self, now: Instant) {
         if self.flows_wait() && self.flows_from <= now {
             self.judge_flows(now);
         }
-        if self.look_again.is_some_and(|at| at <= now) {
+        if self.look_again.as_ref().is_some_and(|(at, _)| *at <= now) {
             self.look_again(now);
         }
         let idle = self.retry.is_none() && self.compiled;
@@ -523,8 +431,4 @@ impl Engine {
             self.keeper.write(self.compiler.program(), driver, ranges);
         }
     }
-}
-
-fn gauge(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -14,6 +14,7 @@ mod driver;
 mod engine;
 mod entries;
 mod flows;
+mod judge;
 mod keep;
 mod node;
 mod report;

@@ -33,6 +33,9 @@ impl Reporter {
     /// Tells what is new among the problems of `store`. Events go only to policies that
     /// select a pod of this node: the cluster gets one a node, not one from every node.
     pub fn problems(&mut self, store: &Store, structure: &Structure) {
+        if self.logged.is_empty() && store.problems().next().is_none() {
+            return;
+        }
         let local: BTreeSet<&ObjectKey> = structure.chains.values().map(|c| &c.policy).collect();
         let mut logged = BTreeSet::new();
         let mut faulty: BTreeMap<ObjectKey, String> = BTreeMap::new();
