@@ -212,9 +212,28 @@ impl Stage {
 
     /// Applies the objects of a YAML text and waits until they are enforced.
     pub fn apply(&mut self, yaml: &str, namespace: &str) -> Result<()> {
-        for object in documents(yaml, namespace)? {
-            self.put(&object)?;
-        }
+        self.hand_over(yaml, namespace)?;
+        self.wait_applied()
+    }
+
+    /// Applies without waiting.
+    pub fn hand_over(&mut self, yaml: &str, namespace: &str) -> Result<()> {
+        documents(yaml, namespace)?
+            .iter()
+            .try_for_each(|object| self.put(object))
+    }
+
+    /// An object as it is now, by `Kind namespace/name` or `Kind name`.
+    pub fn object(&self, object: &str) -> Result<Value> {
+        let found = self.state.get(&reference(object)?);
+        found
+            .cloned()
+            .with_context(|| format!("there is no {object}"))
+    }
+
+    /// Replaces an object, or creates it, and waits until that is enforced.
+    pub fn replace(&mut self, object: &Value) -> Result<()> {
+        self.put(object)?;
         self.wait_applied()
     }
 
