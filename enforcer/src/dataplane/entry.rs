@@ -13,6 +13,8 @@ use ringfence_policy::model::Direction;
 const FORWARD: &str = "RF-FORWARD";
 /// Every packet that policy may be about, forwarded or (IPVS) sent out.
 const DECIDE: &str = "RF-DECIDE";
+/// Packets that leave this node with somebody else's source address.
+const OUTPUT: &str = "RF-OUTPUT";
 /// Packets from pods to this node, with `--node-traffic=enforce`.
 const INPUT: &str = "RF-INPUT";
 /// Sets the mark.
@@ -70,6 +72,7 @@ pub(crate) fn render(context: &Context<'_>, trees: &[View], ruleset: &mut Rulese
     }
     forward(context, ruleset);
     decide(context, judged, ruleset);
+    output(context, ruleset);
     if context.structure.enforce_node_traffic {
         input(context, has(Direction::Egress, false), ruleset);
     }
@@ -144,6 +147,20 @@ fn preamble(context: &Context<'_>) -> Vec<String> {
         rules.extend(neighbour_discovery());
     }
     rules
+}
+
+/// With kube-proxy in IPVS mode, Service traffic of pods leaves through OUTPUT. So do the
+/// resets by which we refuse: they belong to the flow that is cut, and judging them would
+/// leave both of its ends waiting. A reset opens nothing, whoever sent it.
+fn output(context: &Context<'_>, ruleset: &mut Ruleset) {
+    ruleset.decide(
+        OUTPUT,
+        vec![
+            format!("-j MARK --set-xmark {}", context.allowed),
+            "-p tcp -m tcp --tcp-flags RST RST -j RETURN".to_owned(),
+            format!("-g {DECIDE}"),
+        ],
+    );
 }
 
 fn decide(context: &Context<'_>, judged: bool, ruleset: &mut Ruleset) {
@@ -232,8 +249,7 @@ fn entries(context: &Context<'_>, ruleset: &mut Ruleset) {
         ruleset.entries.insert((table, chain.to_owned()), rule);
     };
     enter(Table::Mangle, "FORWARD", "", "decide", FORWARD);
-    // With kube-proxy in IPVS mode, Service traffic of pods leaves through OUTPUT.
-    enter(Table::Mangle, "OUTPUT", NOT_FROM_HERE, "decide", DECIDE);
+    enter(Table::Mangle, "OUTPUT", NOT_FROM_HERE, "decide", OUTPUT);
     if node {
         enter(Table::Mangle, "INPUT", "", "decide", INPUT);
         enter(Table::Filter, "INPUT", &carries, "refuse", REFUSE);

@@ -48,6 +48,8 @@ pub(crate) struct Packet {
     pub pkttype: &'static str,
     pub in_iface: &'static str,
     pub src_local: bool,
+    /// A TCP reset.
+    pub rst: bool,
 }
 
 impl Packet {
@@ -87,6 +89,7 @@ impl Packet {
             dport,
             ctstate: if discovery { "UNTRACKED" } else { "NEW" },
             dnat: false,
+            rst: false,
             connmark: 0,
             // Whatever was there before must not matter.
             mark: 0x1000,

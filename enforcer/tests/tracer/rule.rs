@@ -21,6 +21,7 @@ enum Match {
     SrcPorts(Vec<(u16, u16)>),
     DstPorts(Vec<(u16, u16)>),
     SynOnly,
+    Reset,
     CtState(Vec<String>),
     Mark(u32, u32),
     ConnMark(u32, u32),
@@ -145,12 +146,11 @@ impl Rule {
                         Match::SrcPorts(ports)
                     }
                 }
-                "--tcp-flags" => {
-                    if (value()?, words.next()) != ("FIN,SYN,RST,ACK", Some("SYN")) {
-                        return Err("unknown flags".into());
-                    }
-                    Match::SynOnly
-                }
+                "--tcp-flags" => match (value()?, words.next()) {
+                    ("FIN,SYN,RST,ACK", Some("SYN")) => Match::SynOnly,
+                    ("RST", Some("RST")) => Match::Reset,
+                    _ => return Err("unknown flags".into()),
+                },
                 "--ctstate" => Match::CtState(value()?.split(',').map(str::to_owned).collect()),
                 "--mark" => {
                     let (value, mask) = value_mask(value()?)?;
@@ -241,6 +241,7 @@ impl Match {
             Self::SrcPorts(list) => within(list, p.sport),
             Self::DstPorts(list) => within(list, p.dport),
             Self::SynOnly => p.transport == Transport::Tcp { syn: true },
+            Self::Reset => matches!(p.transport, Transport::Tcp { .. }) && p.rst,
             Self::CtState(states) => states
                 .iter()
                 .any(|s| s == p.ctstate || (s == "DNAT" && p.dnat)),

@@ -164,6 +164,25 @@ fn service_traffic_in_output_is_judged() {
 }
 
 #[test]
+fn our_own_resets_of_a_cut_flow_get_out() {
+    let kernel = loaded(&shop(), &Options::default());
+    let mut reset = tcp("10.1.1.5", "10.1.2.8", 40_000);
+    reset.transport = Transport::Tcp { syn: false };
+    (reset.ctstate, reset.connmark) = ("ESTABLISHED", 0x1000);
+    assert!(
+        !kernel.trace(Hook::Output, &reset).passed(),
+        "data of a cut flow"
+    );
+    // The mark comes along with net.ipv4.fwmark_reflect (trap 11).
+    (reset.rst, reset.mark) = (true, 0x1000);
+    assert_eq!(kernel.trace(Hook::Output, &reset), Outcome::Passed);
+    assert!(
+        !kernel.trace(Hook::Forward, &reset).passed(),
+        "a pod's own reset"
+    );
+}
+
+#[test]
 fn what_a_bridge_floods_does_not_reach_isolated_pods() {
     let kernel = loaded(&shop(), &Options::default());
     let mut multicast = tcp("10.1.1.6", "224.0.0.251", 5353);
