@@ -130,10 +130,10 @@ impl Stage {
             return Ok(());
         };
         let node = self.world.node(node)?;
-        let mut args: Vec<String> = ["--node-name", node.name(), "--metrics-port", "0"]
-            .map(Into::into)
-            .into();
-        args.extend(["--health-port".to_owned(), objects::HEALTH_PORT.to_string()]);
+        let mut args: Vec<String> = ["--node-name", node.name()].map(Into::into).into();
+        for port in ["--health-port", "--metrics-port"] {
+            args.extend([port.to_owned(), objects::HEALTH_PORT.to_string()]);
+        }
         args.extend([
             "--state-dir".to_owned(),
             node.folder().join("state").display().to_string(),
