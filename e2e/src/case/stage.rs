@@ -2,12 +2,14 @@
 
 use super::base;
 use super::streams::Flow;
+use crate::controlplane::{self, ApiServer, Programs};
+use crate::fabric::netns::CONTROL_ADDRESS;
 use crate::fabric::{Process, Topology, World};
 use crate::objects::{self, Folder, Mark, Objects, Reference, State, documents};
 use crate::probe::{Net, Observation, Outcome, Shot};
 use crate::sandbox;
 use crate::truth::{Cell, DenyAction, Expected, Path as Way, refusal};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ringfence_policy::evaluate::Evaluator;
 use ringfence_policy::{Settings, Snapshot};
@@ -70,7 +72,14 @@ impl Stage {
             ObjectsKind::Folder => {
                 Box::new(Folder::create(&Path::new(sandbox::RUN).join(world.name()))?)
             }
-            ObjectsKind::Apiserver => bail!("--objects apiserver needs --controlplane"),
+            ObjectsKind::Apiserver => {
+                let folder = setup.controlplane.as_deref().context(
+                    "--objects apiserver needs --controlplane FOLDER (`make controlplane` fills it)",
+                )?;
+                let options = controlplane::Options::new(CONTROL_ADDRESS.into());
+                let programs = Programs::find(folder)?;
+                Box::new(ApiServer::start(&programs, world.control(), options)?)
+            }
         };
         let base = base::objects(&world)?;
         let mut stage = Self {
