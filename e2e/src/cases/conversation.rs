@@ -23,7 +23,6 @@ pub struct Conversation {
     pub client: TcpStream,
     /// The end that accepted it.
     pub server: TcpStream,
-    client_netns: Netns,
     server_netns: Netns,
 }
 
@@ -45,7 +44,11 @@ impl Conversation {
         for end in [&client, &server] {
             end.set_nodelay(true)?;
         }
-        let mut all = Self { client, server, client_netns, server_netns };
+        let mut all = Self {
+            client,
+            server,
+            server_netns,
+        };
         all.both_talk().context("a new connection")?;
         Ok(all)
     }
@@ -64,7 +67,10 @@ impl Conversation {
     /// The client says that it has nothing more to say.
     pub fn half_close(&mut self) -> Result<()> {
         self.client.shutdown(Shutdown::Write)?;
-        ensure!(self.server.read(&mut [0; 8])? == 0, "the server was told more than the end");
+        ensure!(
+            self.server.read(&mut [0; 8])? == 0,
+            "the server was told more than the end"
+        );
         Ok(())
     }
 
@@ -77,7 +83,8 @@ impl Conversation {
     /// Sends, from the server's pod, a segment of this connection that lies far outside
     /// the window: conntrack calls it INVALID.
     pub fn forge_invalid(&mut self) -> Result<()> {
-        let (SocketAddrs { client, server }, listening) = (self.addresses()?, self.server_netns.run(raw)?);
+        let (SocketAddrs { client, server }, listening) =
+            (self.addresses()?, self.server_netns.run(raw)?);
         hears(&mut self.client, &mut self.server, "the server")?;
         let last = Self::last_segment(&listening, client, server)?;
         let segment = Segment {
@@ -88,24 +95,26 @@ impl Conversation {
         };
         let packet = segment.bytes();
         let from = self.server_netns.run(raw)?;
-        from.send_to(&packet, &SocketAddrV4::new(*client.ip(), 0).into()).context("sending a forged segment")?;
+        from.send_to(&packet, &SocketAddrV4::new(*client.ip(), 0).into())
+            .context("sending a forged segment")?;
         Ok(())
     }
 
     /// Moves a listener for raw segments into the client's namespace.
     pub fn resets_seen_by_server(&self) -> Result<Resets> {
         let SocketAddrs { client, server } = self.addresses()?;
-        Ok(Resets { socket: self.server_netns.run(raw)?, client, server })
-    }
-
-    /// The client's namespace.
-    pub fn client_netns(&self) -> &Netns {
-        &self.client_netns
+        Ok(Resets {
+            socket: self.server_netns.run(raw)?,
+            client,
+            server,
+        })
     }
 
     fn addresses(&self) -> Result<SocketAddrs> {
         match (self.client.local_addr()?, self.server.local_addr()?) {
-            (std::net::SocketAddr::V4(client), std::net::SocketAddr::V4(server)) => Ok(SocketAddrs { client, server }),
+            (std::net::SocketAddr::V4(client), std::net::SocketAddr::V4(server)) => {
+                Ok(SocketAddrs { client, server })
+            }
             other => bail!("not IPv4: {other:?}"),
         }
     }
@@ -141,17 +150,23 @@ impl Resets {
     pub fn count(&self) -> Result<u64> {
         let (mut resets, deadline) = (0, Instant::now() + SILENCE);
         while Instant::now() < deadline {
-            resets += u64::from(receive(&self.socket, self.client, self.server)?.is_some_and(|s| s.reset));
+            resets += u64::from(
+                receive(&self.socket, self.client, self.server)?.is_some_and(|s| s.reset),
+            );
         }
         Ok(resets)
     }
 }
 
 fn hears(speaker: &mut TcpStream, hearer: &mut TcpStream, who: &str) -> Result<()> {
-    speaker.write_all(b"hello\n").with_context(|| format!("{who} can be told nothing"))?;
+    speaker
+        .write_all(b"hello\n")
+        .with_context(|| format!("{who} can be told nothing"))?;
     hearer.set_read_timeout(Some(ANSWER))?;
     let mut buffer = [0; 6];
-    hearer.read_exact(&mut buffer).with_context(|| format!("{who} hears nothing"))?;
+    hearer
+        .read_exact(&mut buffer)
+        .with_context(|| format!("{who} hears nothing"))?;
     Ok(())
 }
 
@@ -167,7 +182,8 @@ fn is_unheard(speaker: &mut TcpStream, hearer: &mut TcpStream, who: &str) -> Res
 
 /// A raw TCP socket of the calling thread's namespace.
 fn raw() -> Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).context("a raw socket")?;
+    let socket =
+        Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).context("a raw socket")?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     Ok(socket)
 }
@@ -185,15 +201,23 @@ fn receive(raw: &Socket, source: SocketAddrV4, target: SocketAddrV4) -> Result<O
     let mut reader = raw;
     let length = match reader.read(&mut buffer) {
         Ok(length) => length,
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error).context("reading raw segments"),
     };
-    Ok(parse(&buffer[..length]).filter(|(from, to, _)| (*from, *to) == (source, target)).map(|(.., seen)| seen))
+    Ok(parse(&buffer[..length])
+        .filter(|(from, to, _)| (*from, *to) == (source, target))
+        .map(|(.., seen)| seen))
 }
 
 fn parse(packet: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4, Seen)> {
     let header = usize::from(packet.first()? & 15) * 4;
-    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
+    let address = |at: usize| {
+        Some(Ipv4Addr::from(
+            <[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?,
+        ))
+    };
     let tcp = packet.get(header..)?;
     let short = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
     let long = |at: usize| Some(u32::from_be_bytes(tcp.get(at..at + 4)?.try_into().ok()?));
@@ -204,7 +228,11 @@ fn parse(packet: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4, Seen)> {
         length: u32::try_from(data).ok()?,
         reset: tcp.get(13)? & 4 != 0,
     };
-    Some((SocketAddrV4::new(address(12)?, short(0)?), SocketAddrV4::new(address(16)?, short(2)?), seen))
+    Some((
+        SocketAddrV4::new(address(12)?, short(0)?),
+        SocketAddrV4::new(address(16)?, short(2)?),
+        seen,
+    ))
 }
 
 /// An ACK without data.
@@ -234,10 +262,14 @@ impl Segment {
 }
 
 /// The Internet checksum of an even number of bytes.
-fn checksum(bytes: impl Iterator<Item = u8>) -> u16 {
+pub fn checksum(bytes: impl Iterator<Item = u8>) -> u16 {
     let mut sum: u32 = 0;
     for (index, byte) in bytes.enumerate() {
-        sum += if index % 2 == 0 { u32::from(byte) << 8 } else { u32::from(byte) };
+        sum += if index % 2 == 0 {
+            u32::from(byte) << 8
+        } else {
+            u32::from(byte)
+        };
     }
     while sum > 0xffff {
         sum = (sum >> 16) + (sum & 0xffff);
@@ -252,17 +284,29 @@ mod tests {
     #[test]
     fn a_forged_segment_checks_out() {
         let ends = |host, port| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port);
-        let segment = Segment { source: ends(1, 80), target: ends(2, 4000), sequence: 7, acknowledged: 9 };
+        let segment = Segment {
+            source: ends(1, 80),
+            target: ends(2, 4000),
+            sequence: 7,
+            acknowledged: 9,
+        };
         let bytes = segment.bytes();
         let mut pseudo = vec![10, 0, 0, 1, 10, 0, 0, 2, 0, 6, 0, 20];
         pseudo.extend(&bytes);
-        assert_eq!(checksum(pseudo.into_iter()), 0, "a sum over its own checksum is nothing");
+        assert_eq!(
+            checksum(pseudo.into_iter()),
+            0,
+            "a sum over its own checksum is nothing"
+        );
         let mut packet = vec![0x45; 1];
         packet.resize(20, 0);
         packet[12..16].copy_from_slice(&[10, 0, 0, 1]);
         packet[16..20].copy_from_slice(&[10, 0, 0, 2]);
         packet.extend(bytes);
         let (from, to, seen) = parse(&packet).unwrap();
-        assert_eq!((from, to, seen.sequence, seen.length), (ends(1, 80), ends(2, 4000), 7, 0));
+        assert_eq!(
+            (from, to, seen.sequence, seen.length),
+            (ends(1, 80), ends(2, 4000), 7, 0)
+        );
     }
 }

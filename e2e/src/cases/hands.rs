@@ -38,41 +38,70 @@ pub fn inside(stage: &Stage, host: &str, command: &str) -> Result<String> {
 
 /// `iptables` and `ip6tables` with the same words on every node.
 pub fn tables(stage: &Stage, words: &str) -> Result<()> {
-    FAMILIES.iter().try_for_each(|program| everywhere(stage, &format!("{program} -w 5 {words}")))
+    FAMILIES
+        .iter()
+        .try_for_each(|program| everywhere(stage, &format!("{program} -w 5 {words}")))
 }
 
 /// The node on which a pod runs.
 pub fn node_of(stage: &Stage, pod: &str) -> Result<String> {
     let pods = &stage.world().topology().pods;
-    let found = pods.iter().find(|p| format!("{}/{}", p.namespace, p.name) == pod);
-    found.map(|p| p.node.clone()).with_context(|| format!("no pod is called {pod}"))
+    let found = pods
+        .iter()
+        .find(|p| format!("{}/{}", p.namespace, p.name) == pod);
+    found
+        .map(|p| p.node.clone())
+        .with_context(|| format!("no pod is called {pod}"))
 }
 
 /// A file below `/proc/sys/net` of every node.
 pub fn sysctl(stage: &Stage, key: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/net/{key}");
     for node in stage.world().nodes() {
-        node.netns().run(|| std::fs::write(&path, value).with_context(|| format!("writing {path}")))?;
+        node.netns()
+            .run(|| std::fs::write(&path, value).with_context(|| format!("writing {path}")))?;
     }
     Ok(())
 }
 
 /// What becomes of one probe.
-pub fn probe(stage: &Stage, from: &str, to: &str, transport: Transport, v4: bool) -> Result<Outcome> {
-    let cell = Cell { from: from.into(), to: to.into(), v4, transport };
+pub fn probe(
+    stage: &Stage,
+    from: &str,
+    to: &str,
+    transport: Transport,
+    v4: bool,
+) -> Result<Outcome> {
+    let cell = Cell {
+        from: from.into(),
+        to: to.into(),
+        v4,
+        transport,
+    };
     let seen = stage.probe(&[(&cell, Outcome::Dropped)])?;
-    seen.first().map(|o| o.outcome).context("a probe without an observation")
+    seen.first()
+        .map(|o| o.outcome)
+        .context("a probe without an observation")
 }
 
 /// Probes over both families.
 ///
 /// # Errors
 /// When the outcome is another one.
-pub fn see(stage: &Stage, from: &str, to: &str, transport: Transport, expected: Outcome) -> Result<()> {
+pub fn see(
+    stage: &Stage,
+    from: &str,
+    to: &str,
+    transport: Transport,
+    expected: Outcome,
+) -> Result<()> {
     for v4 in [true, false] {
         let seen = probe(stage, from, to, transport, v4)?;
         let family = if v4 { "IPv4" } else { "IPv6" };
-        ensure!(seen == expected, "{from} -> {to} {transport} {family}: expected {expected}, observed {seen}");
+        ensure!(
+            seen == expected,
+            "{from} -> {to} {transport} {family}: expected {expected}, observed {seen}"
+        );
     }
     Ok(())
 }
@@ -89,12 +118,20 @@ pub fn see_denied(stage: &Stage, from: &str, to: &str, transport: Transport) -> 
     Ok(())
 }
 
-/// The value of one series of a node's enforcer, without its prefix; 0 when it is absent.
+/// The value of one series of a node's enforcer, without its prefix. Kinds of errors that
+/// never happened have no series: 0.
 pub fn metric(stage: &Stage, node: &str, series: &str) -> Result<u64> {
     let text = page(stage, node, "/metrics")?;
     let wanted = format!("ringfence_enforcer_{series} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&wanted));
-    line.map_or(Ok(0), |value| value.trim().parse().with_context(|| format!("{series} is {value:?}")))
+    match line {
+        Some(value) => value
+            .trim()
+            .parse()
+            .with_context(|| format!("{series} is {value:?}")),
+        None if series.starts_with("errors_total") => Ok(0),
+        None => bail!("{node} has no series {series}:\n{text}"),
+    }
 }
 
 /// A page of a node's enforcer.
@@ -127,12 +164,18 @@ pub fn grows(stage: &Stage, node: &str, series: &str, before: u64) -> Result<()>
 
 /// Ends every enforcer with SIGKILL.
 pub fn kill_all(stage: &mut Stage) -> Result<()> {
-    stage.node_names().iter().try_for_each(|node| stage.kill_enforcer(node))
+    stage
+        .node_names()
+        .iter()
+        .try_for_each(|node| stage.kill_enforcer(node))
 }
 
 /// Starts an enforcer on every node and waits until everything is applied.
 pub fn start_all(stage: &mut Stage) -> Result<()> {
-    stage.node_names().iter().try_for_each(|node| stage.start_enforcer(node))?;
+    stage
+        .node_names()
+        .iter()
+        .try_for_each(|node| stage.start_enforcer(node))?;
     stage.wait_applied()
 }
 
@@ -158,12 +201,16 @@ pub fn everything(stage: &Stage, node: &str) -> Result<String> {
 
 /// The folder that the enforcers watch.
 pub fn objects_folder(stage: &Stage) -> PathBuf {
-    Path::new(sandbox::RUN).join(stage.world().name()).join("objects")
+    Path::new(sandbox::RUN)
+        .join(stage.world().name())
+        .join("objects")
 }
 
 /// A folder of our own, for wrappers and the like.
 pub fn own_folder(stage: &Stage, name: &str) -> Result<PathBuf> {
-    let folder = Path::new(sandbox::RUN).join(stage.world().name()).join(name);
+    let folder = Path::new(sandbox::RUN)
+        .join(stage.world().name())
+        .join(name);
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     Ok(folder)
 }

@@ -1,13 +1,18 @@
 //! All cases. To add one: a few lines in the file of its source.
 
+mod conversation;
 mod established;
+mod hands;
+mod router;
+mod traps;
 mod upstream;
+mod watch;
 
 use crate::case::Case;
 
 /// Every case, in the order in which they are listed.
 pub fn all() -> Vec<Case> {
-    [upstream::cases(), established::cases()].concat()
+    [upstream::cases(), established::cases(), router::cases(), traps::cases()].concat()
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ fn case(name: &'static str) -> Case {
 
 /// A case that looks into the kernel: one world is enough.
 fn by_hand(name: &'static str) -> Case {
-    case(name).only(ObjectsKind::Folder).kinds(&[PodKind::Bridge]).placements(&[Placement::Spread])
+    case(name)
+        .only(ObjectsKind::Folder)
+        .kinds(&[PodKind::Bridge])
+        .placements(&[Placement::Spread])
 }
 
 fn own(mut expect: crate::case::Expect) -> crate::case::Expect {
@@ -142,7 +145,7 @@ fn name_port(stage: &mut Stage, pod: &str, number: u16) -> Result<()> {
     let mut object = stage.object(&format!("Pod {pod}"))?;
     let port = json!([{ "name": "web", "containerPort": number, "protocol": "TCP" }]);
     object["spec"]["containers"][0]["ports"] = port;
-    stage.replace(object)
+    stage.replace(&object)
 }
 
 /// Packets counted by each rule that belongs to `policy`.
@@ -152,7 +155,11 @@ fn counts(stage: &Stage, policy: &str) -> Result<BTreeMap<String, u64>> {
         let text = hands::run(stage, &node, "iptables-save -c -t mangle")?;
         for line in text.lines().filter(|line| line.contains(policy)) {
             let (count, rule) = line.split_once("] ").context("a rule without a counter")?;
-            let packets = count.trim_start_matches('[').split(':').next().unwrap_or_default();
+            let packets = count
+                .trim_start_matches('[')
+                .split(':')
+                .next()
+                .unwrap_or_default();
             all.insert(format!("{node} {rule}"), packets.parse()?);
         }
     }
@@ -161,16 +168,31 @@ fn counts(stage: &Stage, policy: &str) -> Result<BTreeMap<String, u64>> {
 
 fn small_transaction(stage: &mut Stage) -> Result<()> {
     let before = counts(stage, "y/other")?;
-    ensure!(before.values().any(|n| *n > 0), "no rule of y/other has counted a packet: {before:?}");
+    ensure!(
+        before.values().any(|n| *n > 0),
+        "no rule of y/other has counted a packet: {before:?}"
+    );
     let lines = hands::metric(stage, "node1", "transaction_lines_total")?;
-    stage.apply(&policy("x/one", "{podSelector: {}, ingress: [{ports: [{port: 81}]}]}"), "x")?;
+    stage.apply(
+        &policy(
+            "x/one",
+            "{podSelector: {}, ingress: [{ports: [{port: 81}]}]}",
+        ),
+        "x",
+    )?;
     let after = counts(stage, "y/other")?;
     for (rule, packets) in &before {
         let now = after.get(rule).with_context(|| format!("{rule} is gone"))?;
-        ensure!(now >= packets, "{rule} counted {packets} packets, and {now} after a change of x/one");
+        ensure!(
+            now >= packets,
+            "{rule} counted {packets} packets, and {now} after a change of x/one"
+        );
     }
     let written = hands::metric(stage, "node1", "transaction_lines_total")? - lines;
-    ensure!((1..=60).contains(&written), "one port of one policy took {written} lines");
+    ensure!(
+        (1..=60).contains(&written),
+        "one port of one policy took {written} lines"
+    );
     see(stage, "z/a", "x/a", tcp(81), Outcome::Allowed)?;
     see(stage, "z/a", "x/a", tcp(80), Outcome::Rejected)
 }
@@ -180,10 +202,14 @@ fn new_pod(stage: &mut Stage) -> Result<()> {
     stage.delete("Pod y/c")?;
     let watch = Watch::start(
         stage,
-        &[("x/a", "y/c", Always::Denied), ("y/c", "z/a", Always::Denied), ("x/a", "z/a", Always::Allowed)],
+        &[
+            ("x/a", "y/c", Always::Denied),
+            ("y/c", "z/a", Always::Denied),
+            ("x/a", "z/a", Always::Allowed),
+        ],
     )?;
     see_denied(stage, "x/a", "y/c", tcp(80))?;
-    stage.replace(pod)?;
+    stage.replace(&pod)?;
     see_denied(stage, "x/a", "y/c", tcp(80))?;
     watch.finish().map(drop)
 }
@@ -198,18 +224,32 @@ fn bad_set(stage: &mut Stage) -> Result<()> {
     }
     stage.delete("NetworkPolicy x/bad")?;
     for (node, set) in &taken {
-        hands::run(stage, node, &format!("ipset create {set} hash:mac"))?;
-        hands::run(stage, node, &format!("iptables -A FORWARD -m set --match-set {set} src"))?;
+        hands::run(stage, node, &format!("ipset create {set} hash:ip"))?;
+        hands::run(
+            stage,
+            node,
+            &format!("iptables -A FORWARD -m set --match-set {set} src"),
+        )?;
     }
-    stage.replace(bad)?;
+    stage.replace(&bad)?;
     // Its pods are closed, and the next policy goes on.
     see_denied(stage, "y/a", "x/a", tcp(80))?;
-    stage.apply(&policy("z/deny", "{podSelector: {}, policyTypes: [Ingress]}"), "z")?;
+    stage.apply(
+        &policy("z/deny", "{podSelector: {}, policyTypes: [Ingress]}"),
+        "z",
+    )?;
     see(stage, "y/a", "z/a", tcp(80), Outcome::Rejected)?;
     see(stage, "z/a", "y/a", tcp(80), Outcome::Allowed)?;
     for (node, set) in &taken {
-        ensure!(hands::metric(stage, node, "broken_sets")? > 0, "{node} does not count the set it could not make");
-        hands::run(stage, node, &format!("iptables -D FORWARD -m set --match-set {set} src"))?;
+        ensure!(
+            hands::metric(stage, node, "broken_sets")? > 0,
+            "{node} does not count the set it could not make"
+        );
+        hands::run(
+            stage,
+            node,
+            &format!("iptables -D FORWARD -m set --match-set {set} src"),
+        )?;
     }
     // The next read-back mends it.
     hands::eventually("the set is made", || {
@@ -228,7 +268,8 @@ fn set_with(stage: &Stage, node: &str, member: &str) -> Result<String> {
     let text = hands::run(stage, node, "ipset save")?;
     let found = text.lines().find_map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
-        (words.first() == Some(&"add") && words.get(2) == Some(&member)).then(|| words[1].to_owned())
+        (words.first() == Some(&"add") && words.get(2) == Some(&member))
+            .then(|| words[1].to_owned())
     });
     found.with_context(|| format!("no set has {member} on {node}:\n{text}"))
 }
@@ -245,11 +286,20 @@ fn make_foreign(stage: &mut Stage) -> Result<()> {
     for chain in FOREIGN_CHAINS {
         for table in ["mangle", "filter"] {
             hands::tables(stage, &format!("-t {table} -N {chain}"))?;
-            hands::tables(stage, &format!("-t {table} -A {chain} -p tcp --dport 7 -j RETURN"))?;
-            hands::tables(stage, &format!("-t {table} -A FORWARD -p tcp --dport 7 -j {chain}"))?;
+            hands::tables(
+                stage,
+                &format!("-t {table} -A {chain} -p tcp --dport 7 -j RETURN"),
+            )?;
+            hands::tables(
+                stage,
+                &format!("-t {table} -A FORWARD -p tcp --dport 7 -j {chain}"),
+            )?;
         }
     }
-    hands::everywhere(stage, "iptables -A FORWARD -m set --match-set rf4-mine src -j ACCEPT")
+    hands::everywhere(
+        stage,
+        "iptables -A FORWARD -m set --match-set rf4-mine src -j ACCEPT",
+    )
 }
 
 fn see_foreign(stage: &Stage) -> Result<()> {
@@ -257,7 +307,10 @@ fn see_foreign(stage: &Stage) -> Result<()> {
         let text = hands::everything(stage, &node)?;
         let lines = |what: &str| text.lines().filter(|line| *line == what).count();
         for set in FOREIGN_SETS {
-            ensure!(lines(&format!("add {set} 192.0.2.1")) == 1, "set {set} was touched on {node}");
+            ensure!(
+                lines(&format!("add {set} 192.0.2.1")) == 1,
+                "set {set} was touched on {node}"
+            );
         }
         for chain in FOREIGN_CHAINS {
             // Two tables of two families.
@@ -266,10 +319,17 @@ fn see_foreign(stage: &Stage) -> Result<()> {
                     "" => format!("-A {chain} -p tcp -m tcp --dport 7 -j RETURN"),
                     _ => format!("-A FORWARD -p tcp -m tcp --dport 7 -j {chain}"),
                 };
-                ensure!(lines(&rule) == 4, "{rule}: {} left of 4 on {node}", lines(&rule));
+                ensure!(
+                    lines(&rule) == 4,
+                    "{rule}: {} left of 4 on {node}",
+                    lines(&rule)
+                );
             }
         }
-        ensure!(lines("-A FORWARD -m set --match-set rf4-mine src -j ACCEPT") == 1, "a foreign rule is gone on {node}");
+        ensure!(
+            lines("-A FORWARD -m set --match-set rf4-mine src -j ACCEPT") == 1,
+            "a foreign rule is gone on {node}"
+        );
     }
     Ok(())
 }

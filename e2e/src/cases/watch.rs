@@ -49,7 +49,9 @@ impl Watch {
         for (from, to, always) in pairs {
             let (client, server) = (stage.world().host(from)?, stage.world().host(to)?);
             for target in &server.addresses {
-                let Some(source) = client.address_like(*target) else { continue };
+                let Some(source) = client.address_like(*target) else {
+                    continue;
+                };
                 let pair = Pair {
                     title: format!("{from} -> {to} ({target})"),
                     netns: client.netns.clone(),
@@ -74,7 +76,9 @@ impl Watch {
         self.stop.store(true, Ordering::Relaxed);
         let mut tried = 0;
         for thread in self.threads.drain(..) {
-            tried += thread.join().map_err(|_| anyhow!("a watching thread panicked"))??;
+            tried += thread
+                .join()
+                .map_err(|_| anyhow!("a watching thread panicked"))??;
         }
         ensure!(tried > 0, "nothing was watched");
         Ok(tried)
@@ -105,14 +109,17 @@ impl Pair {
         while !stop.load(Ordering::Relaxed) {
             open.extend(self.ask()?);
             tried += 1;
-            if open.len() > KEPT && let Some(oldest) = open.pop_front() {
+            if open.len() > KEPT
+                && let Some(oldest) = open.pop_front()
+            {
                 self.is_silent(&oldest, tried)?;
             }
             std::thread::sleep(PACE);
         }
         // What was asked last may be answered a moment later.
         std::thread::sleep(Duration::from_millis(50));
-        open.iter().try_for_each(|socket| self.is_silent(socket, tried))?;
+        open.iter()
+            .try_for_each(|socket| self.is_silent(socket, tried))?;
         Ok(tried)
     }
 
@@ -121,8 +128,12 @@ impl Pair {
         // The first call may only tell of an ICMP error.
         for _ in 0..2 {
             match socket.recv(&mut [0; 64]) {
-                Ok(_) => bail!("{}: answered, which every state denies (within {tried} flows)", self.title),
-                Err(error) if is_refusal(error.kind()) || error.kind() == ErrorKind::WouldBlock => {}
+                Ok(_) => bail!(
+                    "{}: answered, which every state denies (within {tried} flows)",
+                    self.title
+                ),
+                Err(error) if is_refusal(error.kind()) || error.kind() == ErrorKind::WouldBlock => {
+                }
                 Err(error) => return Err(error).with_context(|| self.title.clone()),
             }
         }
@@ -134,7 +145,12 @@ impl Pair {
         let mut tried = 0;
         while !stop.load(Ordering::Relaxed) {
             tried += 1;
-            let refused = || format!("{}: refused, which every state allows (flow {tried})", self.title);
+            let refused = || {
+                format!(
+                    "{}: refused, which every state allows (flow {tried})",
+                    self.title
+                )
+            };
             let socket = self.ask()?.with_context(refused)?;
             socket.set_read_timeout(Some(ANSWER))?;
             socket.recv(&mut [0; 64]).with_context(refused)?;
@@ -147,6 +163,9 @@ impl Pair {
 fn is_refusal(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+        ErrorKind::ConnectionRefused
+            | ErrorKind::PermissionDenied
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
     )
 }

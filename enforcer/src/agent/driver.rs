@@ -8,6 +8,7 @@ use crate::plan::{PlanError, Planner, Step, Transaction};
 use crate::system::{self, Family, Kernel, Table};
 use ringfence_policy::Program;
 use ringfence_policy::compile::{Id, SetSpec, Update};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -270,12 +271,28 @@ impl Driver {
 
     fn run_step(&self, step: &Step) -> Result<(), system::Error> {
         match step {
-            Step::Sets { input, .. } => self
-                .metrics
-                .time(Phase::Sets, || self.kernel.ipset_restore(input)),
+            Step::Sets { input, .. } => self.metrics.time(Phase::Sets, || self.write_sets(input)),
             Step::Rules { family, input } => self.metrics.time(Phase::Rules, || {
                 self.kernel.iptables_restore(seam(*family), input)
             }),
+        }
+    }
+
+    /// One set that someone else's rule refers to must not stop all others: it cannot be
+    /// destroyed, so it is emptied and stays.
+    fn write_sets(&self, input: &str) -> Result<(), system::Error> {
+        let mut input = Cow::Borrowed(input);
+        // Bounded: every round leaves one line less that destroys.
+        loop {
+            let Err(error) = self.kernel.ipset_restore(&input) else {
+                return Ok(());
+            };
+            let Some(without) = emptied_instead(&input, &error) else {
+                return Err(error);
+            };
+            self.metrics.failed(error.kind());
+            tracing::warn!(%error, "a set of ours cannot be destroyed; it is emptied and stays");
+            input = Cow::Owned(without);
         }
     }
 
@@ -298,6 +315,21 @@ impl Driver {
         );
         (optional && !self.broken.contains_key(&id)).then_some(id)
     }
+}
+
+/// The input with `flush` in the place of the `destroy` that failed. Emptied, because the
+/// set may be wanted again and would then have members of former times.
+fn emptied_instead(input: &str, error: &system::Error) -> Option<String> {
+    let system::Error::Failed {
+        line: Some(line), ..
+    } = error
+    else {
+        return None;
+    };
+    let mut lines: Vec<Cow<str>> = input.lines().map(Cow::Borrowed).collect();
+    let failed = lines.get_mut(line.checked_sub(1)?)?;
+    *failed = Cow::Owned(format!("flush {}", failed.strip_prefix("destroy ")?));
+    Some(lines.join("\n") + "\n")
 }
 
 /// How a transaction failed.
@@ -346,5 +378,31 @@ pub(super) fn seam_table(table: dataplane::Table) -> Table {
         dataplane::Table::Mangle => Table::Mangle,
         dataplane::Table::Filter => Table::Filter,
         dataplane::Table::Security => Table::Security,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(line: usize) -> system::Error {
+        system::Error::Failed {
+            program: "ipset -exist restore".to_owned(),
+            status: "exit status: 1".to_owned(),
+            stderr: "Set cannot be destroyed: it is in use by a kernel component".to_owned(),
+            line: Some(line),
+            text: None,
+        }
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_destroyed_is_emptied() {
+        let input = "del RF4-a 10.0.0.1\ndestroy RF4-b\ndestroy RF4-c\n";
+        assert_eq!(
+            emptied_instead(input, &failed(2)).as_deref(),
+            Some("del RF4-a 10.0.0.1\nflush RF4-b\ndestroy RF4-c\n"),
+        );
+        assert_eq!(emptied_instead(input, &failed(1)), None, "no destroy");
+        assert_eq!(emptied_instead(input, &failed(9)), None, "no such line");
     }
 }

@@ -11,6 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+const DENY_BOTH: &str = "{podSelector: {}, policyTypes: [Ingress, Egress]}";
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     [cut(), picked_up(), invalid()].concat()
@@ -26,23 +28,31 @@ fn cut() -> Vec<Case> {
             .cut(&["udp", "udp6"])
             .delete("NetworkPolicy x/deny")
             .kept(&["udp", "udp6"])
-            .act("new connections too", |stage| see(stage, "y/a", "x/b", tcp(80), Outcome::Allowed)),
-        once(trap("a-silently-cut-connection-goes-on-when-allowed", source))
-            .flags(&["--deny-action=drop"])
-            .open("tcp", "y/a", "x/b", tcp(80))
-            .open6("tcp6", "y/a", "x/b", tcp(80))
-            .policy("x/deny", DENY_X)
-            .cut(&["tcp", "tcp6"])
-            .delete("NetworkPolicy x/deny")
-            .kept(&["tcp", "tcp6"]),
+            .act("new connections too", |stage| {
+                see(stage, "y/a", "x/b", tcp(80), Outcome::Allowed)
+            }),
+        once(trap(
+            "a-silently-cut-connection-goes-on-when-allowed",
+            source,
+        ))
+        .flags(&["--deny-action=drop"])
+        .open("tcp", "y/a", "x/b", tcp(80))
+        .open6("tcp6", "y/a", "x/b", tcp(80))
+        .policy("x/deny", DENY_X)
+        .cut(&["tcp", "tcp6"])
+        .delete("NetworkPolicy x/deny")
+        .kept(&["tcp", "tcp6"]),
         once(trap("keep-established-keeps", source))
             .flags(&["--keep-established"])
             .open("tcp", "y/a", "x/b", tcp(80))
             .open("udp", "y/a", "x/b", udp(80))
             .policy("x/deny", DENY_X)
-            .act("new flows are refused", |stage| see(stage, "y/a", "x/b", tcp(80), Outcome::Rejected))
+            .act("new flows are refused", |stage| {
+                see(stage, "y/a", "x/b", tcp(80), Outcome::Rejected)
+            })
             .kept(&["tcp", "udp"]),
-        once(trap("a-half-open-connection-is-cut", source)).act("deny between SYN and SYN-ACK", half_open),
+        once(trap("a-half-open-connection-is-cut", source))
+            .act("deny between SYN and SYN-ACK", half_open),
     ]
 }
 
@@ -59,7 +69,11 @@ fn half_open(stage: &mut Stage) -> Result<()> {
     });
     hands::eventually("the SYN is known", || {
         let node = hands::node_of(stage, "x/b")?;
-        let flows = hands::run(stage, &node, "conntrack -L -p tcp --state SYN_SENT --orig-port-dst 80")?;
+        let flows = hands::run(
+            stage,
+            &node,
+            "conntrack -L -p tcp --state SYN_SENT --orig-port-dst 80",
+        )?;
         ensure!(!flows.is_empty(), "conntrack has no such flow");
         Ok(())
     })?;
@@ -68,7 +82,11 @@ fn half_open(stage: &mut Stage) -> Result<()> {
     match connected.recv_timeout(Duration::from_millis(2500)) {
         Ok(Ok(Ok(_))) => bail!("the connection was established although it is denied"),
         Ok(Ok(Err(error))) => {
-            let kinds = [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset, ErrorKind::TimedOut];
+            let kinds = [
+                ErrorKind::ConnectionRefused,
+                ErrorKind::ConnectionReset,
+                ErrorKind::TimedOut,
+            ];
             ensure!(kinds.contains(&error.kind()), "unexpected: {error}");
             Ok(())
         }
@@ -89,10 +107,9 @@ fn picked_up() -> Vec<Case> {
             .policy("y/deny", "{podSelector: {}, policyTypes: [Ingress]}")
             .act("flush conntrack", flush)
             .kept(&["tcp", "udp", "tcp6"]),
-        trap("first-installation-spares-what-is-allowed", source)
-            .act("nothing is installed", |stage| {
-                hands::uninstall_all(stage)?;
-                flush(stage)
+        first_installation("first-installation-cuts-what-is-denied")
+            .act("conntrack knows the flows, for kube-proxy's rules need it", |stage| {
+                hands::tables(stage, "-A FORWARD -m conntrack --ctstate INVALID -j DROP")
             })
             .open("allowed", "y/a", "x/b", tcp(80))
             .open6("allowed6", "y/a", "x/b", tcp(80))
@@ -103,6 +120,20 @@ fn picked_up() -> Vec<Case> {
             .policy("x/from-y", FROM_Y)
             .act("install", hands::start_all)
             .kept(&["allowed", "allowed6", "allowed-udp"])
+            .cut(&["denied", "denied6", "denied-udp"])
+            .act("take the rule away", |stage| {
+                hands::tables(stage, "-D FORWARD -m conntrack --ctstate INVALID -j DROP")
+            }),
+        // Nobody knows which end opened these: they go on if either could have.
+        first_installation("first-installation-spares-what-is-allowed")
+            .open("allowed", "y/a", "x/b", tcp(80))
+            .open6("allowed6", "y/a", "x/b", tcp(80))
+            .open("denied", "z/a", "x/b", tcp(80))
+            .open6("denied6", "z/a", "x/b", tcp(80))
+            .open("denied-udp", "z/a", "x/b", udp(80))
+            .policy("x/from-y", "{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}}]}]}")
+            .act("install", hands::start_all)
+            .kept(&["allowed", "allowed6"])
             .cut(&["denied", "denied6", "denied-udp"]),
         once(trap("a-half-closed-connection-lives-on", source)).act("half-close, flush, go on", |stage| {
             let mut flow = Conversation::open(stage, "y/a", "x/b")?;
@@ -124,16 +155,18 @@ fn picked_up() -> Vec<Case> {
             flow.client.set_read_timeout(Some(Duration::from_secs(5)))?;
             flow.client.read_exact(&mut five).context("the connection was reset while conntrack did not know it")
         }),
+        // Either end could have opened it: it is cut when neither might.
         trap("what-is-picked-up-in-the-middle-is-cut", source).act("the server speaks first after a flush", |stage| {
             let mut flow = Conversation::open(stage, "y/a", "x/b")?;
             flush(stage)?;
             flow.server_talks()?;
-            stage.apply(&policy("x/deny", DENY_X), "x")?;
+            stage.apply(&policy("x/deny", DENY_BOTH), "x")?;
             flow.is_dead()?;
+            stage.delete("NetworkPolicy x/deny")?;
             let mut flow = Conversation::open(stage, "x/b", "z/b")?;
             flush(stage)?;
             flow.server_talks()?;
-            stage.apply(&policy("x/deny-out", "{podSelector: {}, policyTypes: [Egress]}"), "x")?;
+            stage.apply(&policy("x/deny", DENY_BOTH), "x")?;
             flow.is_dead()
         }),
         once(trap("both-flavours-legacy", "dataplane.md, flavours"))
@@ -151,20 +184,33 @@ fn picked_up() -> Vec<Case> {
     ]
 }
 
+fn first_installation(name: &'static str) -> Case {
+    trap(name, "dataplane.md, traps 2 and 3").act("nothing is installed", |stage| {
+        hands::uninstall_all(stage)?;
+        flush(stage)
+    })
+}
+
 fn flush(stage: &mut Stage) -> Result<()> {
     hands::everywhere(stage, "conntrack -F")
 }
 
 fn invalid() -> Vec<Case> {
     let source = "dataplane.md, trap 4";
-    vec![trap("an-invalid-packet-kills-no-connection", source).act("forge a segment outside the window", |stage| {
-        stage.apply(&[policy("x/from-y", FROM_Y), policy("y/deny", DENY_X)].join("---\n"), "x")?;
-        let mut flow = Conversation::open(stage, "y/a", "x/b")?;
-        let resets = flow.resets_seen_by_server()?;
-        flow.forge_invalid()?;
-        let count = resets.count()?;
-        ensure!(count == 0, "{count} resets answered an INVALID segment");
-        flow.both_talk().context("after an INVALID segment")?;
-        see_denied(stage, "z/a", "x/b", tcp(80))
-    })]
+    vec![trap("an-invalid-packet-kills-no-connection", source).act(
+        "forge a segment outside the window",
+        |stage| {
+            stage.apply(
+                &[policy("x/from-y", FROM_Y), policy("y/deny", DENY_X)].join("---\n"),
+                "x",
+            )?;
+            let mut flow = Conversation::open(stage, "y/a", "x/b")?;
+            let resets = flow.resets_seen_by_server()?;
+            flow.forge_invalid()?;
+            let count = resets.count()?;
+            ensure!(count == 0, "{count} resets answered an INVALID segment");
+            flow.both_talk().context("after an INVALID segment")?;
+            see_denied(stage, "z/a", "x/b", tcp(80))
+        },
+    )]
 }

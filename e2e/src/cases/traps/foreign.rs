@@ -5,7 +5,8 @@ use crate::case::{Case, Stage, cells, matrix, policy};
 use crate::cases::hands::{self, eventually, metric, see, see_denied, tables};
 use crate::probe::{Outcome, tcp, udp};
 use anyhow::{Result, ensure};
-use std::fmt::Write as _;
+use serde_json::json;
+use std::net::Ipv4Addr;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -47,14 +48,18 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn many_blocks(stage: &mut Stage) -> Result<()> {
-    let mut spec = String::from("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 172.17.0.5/32}}");
-    for number in 0..70_000_u32 {
-        // Every other address: no two blocks can be joined.
-        let address = std::net::Ipv4Addr::from(0x6400_0000 + number * 2);
-        write!(spec, ",{{ipBlock: {{cidr: {address}/32}}}}")?;
-    }
-    spec.push_str("]}]}");
-    stage.apply(&policy("x/many", &spec), "x")?;
+    let block = |cidr: String| json!({ "ipBlock": { "cidr": cidr } });
+    let mut blocks = vec![block("172.17.0.5/32".to_owned())];
+    // Every other address: no two blocks can be joined.
+    blocks.extend(
+        (0..70_000_u32).map(|n| block(format!("{}/32", Ipv4Addr::from(0x6400_0000 + n * 2)))),
+    );
+    stage.replace(&json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": { "namespace": "x", "name": "many" },
+        "spec": { "podSelector": {}, "ingress": [{ "from": blocks }] },
+    }))?;
     let seen = hands::probe(stage, "net172", "x/a", tcp(80), true)?;
     ensure!(seen == Outcome::Allowed, "the first block: {seen}");
     let seen = hands::probe(stage, "net172-1", "x/a", tcp(80), true)?;
@@ -69,14 +74,20 @@ fn many_blocks(stage: &mut Stage) -> Result<()> {
 /// iptables can neither print nor read a table with such a rule.
 fn beside_native(stage: &mut Stage) -> Result<()> {
     for (family, table) in [("ip", "mangle"), ("ip", "filter"), ("ip6", "mangle")] {
-        hands::everywhere(stage, &format!("nft add rule {family} {table} FORWARD meta length 1-65535 numgen random mod 2 0-1 counter"))?;
+        hands::everywhere(
+            stage,
+            &format!(
+                "nft add rule {family} {table} FORWARD meta length 1-65535 numgen random mod 2 0-1 counter"
+            ),
+        )?;
     }
     see(stage, "y/a", "x/a", tcp(80), Outcome::Rejected)?;
     stage.apply(&policy("x/deny", FROM_Y), "x")?;
     see(stage, "y/a", "x/a", tcp(80), Outcome::Allowed)?;
     see(stage, "z/a", "x/a", tcp(80), Outcome::Rejected)?;
     let node = hands::node_of(stage, "x/a")?;
-    let before = metric(stage, &node, "drift_total{what=\"rules\"}")? + metric(stage, &node, "drift_total{what=\"entry_rule\"}")?;
+    let before = metric(stage, &node, "drift_total{what=\"rules\"}")?
+        + metric(stage, &node, "drift_total{what=\"entry_rule\"}")?;
     hands::run(stage, &node, "nft flush chain ip mangle RF-DECIDE")?;
     eventually("the flushed chain is written again", || {
         let seen = hands::probe(stage, "z/a", "x/a", tcp(80), true)?;
@@ -84,14 +95,22 @@ fn beside_native(stage: &mut Stage) -> Result<()> {
         Ok(())
     })?;
     eventually("the repair is counted", || {
-        let after = metric(stage, &node, "drift_total{what=\"rules\"}")? + metric(stage, &node, "drift_total{what=\"entry_rule\"}")?;
+        let after = metric(stage, &node, "drift_total{what=\"rules\"}")?
+            + metric(stage, &node, "drift_total{what=\"entry_rule\"}")?;
         ensure!(after > before, "still {after}");
         Ok(())
     })?;
     for (family, table) in [("ip", "mangle"), ("ip", "filter"), ("ip6", "mangle")] {
         for node in stage.node_names() {
-            let rules = hands::run(stage, &node, &format!("nft list chain {family} {table} FORWARD"))?;
-            ensure!(rules.contains("numgen"), "the native rule in {family} {table} of {node} is gone");
+            let rules = hands::run(
+                stage,
+                &node,
+                &format!("nft list chain {family} {table} FORWARD"),
+            )?;
+            ensure!(
+                rules.contains("numgen"),
+                "the native rule in {family} {table} of {node} is gone"
+            );
         }
     }
     stage.spoil();

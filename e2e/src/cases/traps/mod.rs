@@ -11,17 +11,28 @@ use crate::fabric::{Placement, PodKind};
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    [flows::cases(), bridges::cases(), foreign::cases(), restart::cases(), upkeep::cases()].concat()
+    [
+        flows::cases(),
+        bridges::cases(),
+        foreign::cases(),
+        restart::cases(),
+        upkeep::cases(),
+    ]
+    .concat()
 }
 
 fn trap(name: &'static str, source: &'static str) -> Case {
-    Case::new(name, source).tags(&["trap"]).only(ObjectsKind::Folder)
+    Case::new(name, source)
+        .tags(&["trap"])
+        .only(ObjectsKind::Folder)
 }
 
 /// Bridge pods spread over two nodes: for what does not depend on the fabric.
 fn once(case: Case) -> Case {
-    case.kinds(&[PodKind::Bridge]).placements(&[Placement::Spread])
+    case.kinds(&[PodKind::Bridge])
+        .placements(&[Placement::Spread])
 }
 
 const DENY_X: &str = "{podSelector: {}, policyTypes: [Ingress]}";
-const FROM_Y: &str = "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}}]}]}";
+const FROM_Y: &str =
+    "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}}]}]}";

@@ -17,16 +17,21 @@ const LONGEST: u64 = 30_000;
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        once(trap("after-a-reboot-the-last-program-holds", "dataplane.md, trap 16"))
-            .policy("x/from-y", FROM_Y)
-            .act("reboot while there is no source", reboot)
-            .expect(matrix(&[tcp(80), udp(80)])),
+        once(trap(
+            "after-a-reboot-the-last-program-holds",
+            "dataplane.md, trap 16",
+        ))
+        .policy("x/from-y", FROM_Y)
+        .act("reboot while there is no source", reboot)
+        .expect(matrix(&[tcp(80), udp(80)])),
         trap("a-graceful-stop-leaves-the-rules", "design.md, stop")
             .policy("x/from-y", FROM_Y)
             .open("allowed", "y/a", "x/b", tcp(80))
             .act("stop within two seconds", |stage| {
                 for node in stage.node_names() {
-                    let status = stage.enforcer(&node)?.stop(Signal::SIGTERM, Duration::from_secs(2))?;
+                    let status = stage
+                        .enforcer(&node)?
+                        .stop(Signal::SIGTERM, Duration::from_secs(2))?;
                     ensure!(status.success(), "{node}: {status}");
                 }
                 Ok(())
@@ -36,22 +41,35 @@ pub fn cases() -> Vec<Case> {
                 see(stage, "y/a", "x/b", tcp(80), Outcome::Allowed)
             })
             .act("start again", |stage| {
-                let watch = Watch::start(stage, &[("z/a", "x/b", Always::Denied), ("y/a", "x/b", Always::Allowed)])?;
+                let watch = Watch::start(
+                    stage,
+                    &[
+                        ("z/a", "x/b", Always::Denied),
+                        ("y/a", "x/b", Always::Allowed),
+                    ],
+                )?;
                 hands::kill_all(stage)?;
                 hands::start_all(stage)?;
                 watch.finish().map(drop)
             })
             .kept(&["allowed"]),
-        once(trap("killed-in-the-middle-of-changes", "design.md, any moment"))
+        once(trap(
+            "killed-in-the-middle-of-changes",
+            "design.md, any moment",
+        ))
+        .policy("x/deny", DENY_X)
+        .act("kill, restart, change, again and again", kill_at_random),
+        once(trap("cleanup-removes-exactly-ours", "design.md, stop"))
             .policy("x/deny", DENY_X)
-            .act("kill, restart, change, again and again", kill_at_random),
-        once(trap("cleanup-removes-exactly-ours", "design.md, stop")).policy("x/deny", DENY_X).act("clean up", cleanup),
+            .act("clean up", cleanup),
     ]
 }
 
 fn reboot(stage: &mut Stage) -> Result<()> {
     for node in stage.node_names() {
-        stage.enforcer(&node)?.stop(Signal::SIGTERM, Duration::from_secs(2))?;
+        stage
+            .enforcer(&node)?
+            .stop(Signal::SIGTERM, Duration::from_secs(2))?;
     }
     hands::kill_all(stage)?;
     for node in stage.node_names() {
@@ -64,7 +82,8 @@ fn reboot(stage: &mut Stage) -> Result<()> {
         run(stage, &node, "ipset destroy")?;
         run(stage, &node, "conntrack -F")?;
     }
-    see(stage, "z/a", "x/b", tcp(80), Outcome::Allowed).context("after the reboot the node is open")?;
+    see(stage, "z/a", "x/b", tcp(80), Outcome::Allowed)
+        .context("after the reboot the node is open")?;
     let folder = hands::objects_folder(stage);
     let away = folder.with_extension("away");
     std::fs::rename(&folder, &away)?;
@@ -76,7 +95,10 @@ fn reboot(stage: &mut Stage) -> Result<()> {
         see(stage, "z/a", "x/a", tcp(80), Outcome::Rejected)
     })?;
     see(stage, "y/a", "x/b", tcp(80), Outcome::Allowed)?;
-    ensure!(page(stage, "node1", "/livez").is_ok(), "not alive while there is no source");
+    ensure!(
+        page(stage, "node1", "/livez").is_ok(),
+        "not alive while there is no source"
+    );
     std::fs::rename(&away, &folder)?;
     stage.wait_applied()
 }
@@ -84,7 +106,12 @@ fn reboot(stage: &mut Stage) -> Result<()> {
 fn kill_at_random(stage: &mut Stage) -> Result<()> {
     let watch = Watch::start(
         stage,
-        &[("z/a", "x/a", Always::Denied), ("z/b", "x/b", Always::Denied), ("x/a", "y/a", Always::Allowed), ("z/c", "y/b", Always::Allowed)],
+        &[
+            ("z/a", "x/a", Always::Denied),
+            ("z/b", "x/b", Always::Denied),
+            ("x/a", "y/a", Always::Allowed),
+            ("z/c", "y/b", Always::Allowed),
+        ],
     )?;
     // Each state denies z -> x; what else they allow differs as much as it can.
     let states = [
@@ -119,17 +146,33 @@ fn kill_at_random(stage: &mut Stage) -> Result<()> {
 
 fn cleanup(stage: &mut Stage) -> Result<()> {
     hands::uninstall_all(stage)?;
-    hands::tables(stage, "-A FORWARD -p tcp --dport 7 -m comment --comment RF-mine")?;
+    hands::tables(
+        stage,
+        "-A FORWARD -p tcp --dport 7 -m comment --comment RF-mine",
+    )?;
     hands::everywhere(stage, "ipset create rf4-mine hash:ip")?;
-    let clean: Vec<String> = stage.node_names().iter().map(|n| hands::everything(stage, n)).collect::<Result<_>>()?;
+    let clean: Vec<String> = stage
+        .node_names()
+        .iter()
+        .map(|n| hands::everything(stage, n))
+        .collect::<Result<_>>()?;
     hands::start_all(stage)?;
     see(stage, "y/a", "x/a", tcp(80), Outcome::Rejected)?;
     hands::uninstall_all(stage)?;
     for (node, before) in stage.node_names().iter().zip(clean) {
         let after = hands::everything(stage, node)?;
-        ensure!(rules(&after) == rules(&before), "{node} was\n{before}\nand is\n{after}");
-        ensure!(!after.contains("-j RF-") && !after.contains(":RF-"), "left on {node}:\n{after}");
-        ensure!(rules(&after).len() == 3, "foreign rules and sets are gone from {node}:\n{after}");
+        ensure!(
+            rules(&after) == rules(&before),
+            "{node} was\n{before}\nand is\n{after}"
+        );
+        ensure!(
+            !after.contains("-j RF-") && !after.contains(":RF-"),
+            "left on {node}:\n{after}"
+        );
+        ensure!(
+            rules(&after).len() == 3,
+            "foreign rules and sets are gone from {node}:\n{after}"
+        );
     }
     see(stage, "y/a", "x/a", tcp(80), Outcome::Allowed)?;
     stage.spoil();
@@ -138,5 +181,9 @@ fn cleanup(stage: &mut Stage) -> Result<()> {
 
 /// Rules and sets, without comments and counters.
 fn rules(text: &str) -> Vec<&str> {
-    text.lines().filter(|line| line.starts_with("-A") || line.starts_with("create") || line.starts_with("add")).collect()
+    text.lines()
+        .filter(|line| {
+            line.starts_with("-A") || line.starts_with("create") || line.starts_with("add")
+        })
+        .collect()
 }
