@@ -149,6 +149,13 @@ impl Round<'_> {
                         .key()
                         .ok_or_else(|| self.lost(&"a deletion without a name"))?;
                     self.send(Event::Delete(self.kind, key)).await?;
+                    // A deletion is a revision too: who waits for it must see it reached.
+                    let (kind, resource_version) = (self.kind, named.version());
+                    self.send(Event::Bookmark {
+                        kind,
+                        resource_version,
+                    })
+                    .await?;
                     Some(named.version())
                 }
                 "BOOKMARK" => {

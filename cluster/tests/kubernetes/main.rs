@@ -313,6 +313,20 @@ async fn a_list_that_breaks_off_deletes_nothing() {
     assert_eq!(watched.pods(), ["shop/a", "shop/b"]);
 }
 
+/// Who waits for the revision of a deletion must see it reached.
+#[tokio::test]
+async fn a_deletion_is_a_revision_too() {
+    let mut watched = watched(vec![Answer::Open(vec![
+        added("a", "3"),
+        end_of_list("7"),
+        line("DELETED", &pod("a", "9")),
+    ])])
+    .await;
+    watched.until(Store::is_synced).await;
+    assert_eq!(watched.reaches("9").await.len(), 1);
+    assert!(watched.pods().is_empty());
+}
+
 /// A status update that changes nothing we keep.
 #[tokio::test]
 async fn an_update_that_decides_nothing_is_no_change() {
