@@ -73,6 +73,8 @@ pub struct Expected {
     pub verdict: Option<Verdict>,
     /// Address after DNAT and so on, for messages.
     pub flow: Flow,
+    /// A refusal may as well be silence, and the other way round.
+    pub either: bool,
 }
 
 impl Expected {
@@ -95,6 +97,17 @@ impl Expected {
             outcome,
             verdict: Some(verdict),
             flow,
+            either: false,
+        }
+    }
+
+    /// What is expected where kube-proxy sends the packet to nobody: silence.
+    pub fn nobody(source: IpAddr, target: IpAddr, transport: Transport) -> Self {
+        Self {
+            outcome: Outcome::Dropped,
+            verdict: None,
+            flow: flow(source, target, transport),
+            either: false,
         }
     }
 
@@ -130,7 +143,9 @@ pub struct Row {
 impl Row {
     /// Whether they agree.
     pub fn is_right(&self) -> bool {
+        let denied = matches!(self.observed.outcome, Outcome::Rejected | Outcome::Dropped);
         self.expected.outcome == self.observed.outcome
+            || (self.expected.either && self.expected.is_denied() && denied)
     }
 }
 

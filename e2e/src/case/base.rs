@@ -1,6 +1,6 @@
 //! The objects that every case finds: nodes, namespaces and pods as the fabric made them.
 
-use crate::fabric::{Topology, World};
+use crate::fabric::Topology;
 use crate::objects::State;
 use crate::probe::PORTS;
 use anyhow::Result;
@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 
 /// Nodes; namespaces labelled `ns: NAME`; pods labelled `pod: NAME`, running, with
 /// container ports named `serve-80-tcp` and so on.
-pub fn objects(world: &World) -> Result<State> {
-    let topology = world.topology();
+pub fn objects(topology: &Topology) -> Result<State> {
     let mut state = State::default();
     for object in nodes(topology) {
         state.put(object)?;

@@ -1,6 +1,6 @@
 //! Which cells are probed, and what the case itself says about them.
 
-use crate::fabric::World;
+use super::arrive::Names;
 use crate::probe::Transport;
 use crate::truth::Cell;
 use anyhow::{Result, ensure};
@@ -69,11 +69,12 @@ impl Expect {
     }
 
     /// The cells in this world. A pair without a common address family is an error.
-    pub fn cells(&self, world: &World) -> Result<Vec<Cell>> {
+    pub(super) fn cells(&self, names: &Names) -> Result<Vec<Cell>> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         if self.matrix {
-            for from in world.pods() {
-                pairs.extend(world.pods().map(|to| (from.name.clone(), to.name.clone())));
+            let pods = names.pods();
+            for from in &pods {
+                pairs.extend(pods.iter().map(|to| (from.clone(), to.clone())));
             }
         }
         pairs.extend(
@@ -83,12 +84,12 @@ impl Expect {
         );
         let mut cells = Vec::new();
         for (from, to) in pairs {
-            let (source, target) = (world.host(&from)?, world.host(&to)?);
+            let (source, target) = (names.addresses(&from)?, names.addresses(&to)?);
             let before = cells.len();
             for v4 in [true, false] {
                 let has =
                     |addresses: &[std::net::IpAddr]| addresses.iter().any(|a| a.is_ipv4() == v4);
-                if has(&source.addresses) && has(&target.addresses) {
+                if has(&source) && has(&target) {
                     cells.extend(self.transports.iter().map(|transport| Cell {
                         from: from.clone(),
                         to: to.clone(),

@@ -1,19 +1,23 @@
 //! Cases: what is applied, and who must reach whom then. Plain data; [`run`] plays it.
 
+mod arrive;
 mod base;
 mod diagnose;
 mod expect;
+mod oracle;
 mod run;
 mod stage;
 mod streams;
 
 pub use expect::{Expect, cells, matrix};
+pub use oracle::rehearse;
 pub use run::{CaseResult, Failure, Fault, Options, Runner, Status};
 pub use stage::{ObjectsKind, Setup, Stage};
 
-use crate::fabric::{Placement, PodKind, Topology};
+use crate::fabric::{Placement, PodKind, Services, Topology};
 use crate::probe::Transport;
 use anyhow::Result;
+use std::net::Ipv4Addr;
 
 /// The pods of upstream's suite: namespaces x, y, z with pods a, b, c.
 pub const NINE: [&str; 9] = [
@@ -36,6 +40,12 @@ pub struct Case {
     pub nodes: u8,
     /// Traffic between nodes goes through an overlay.
     pub overlay: bool,
+    /// Where nodes are and which pod range they have, where a document says so.
+    pub places: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// kube-proxy and the range of Services, where there is an API server.
+    pub services: Services,
+    /// Ports on which every host listens, besides 80 and 81.
+    pub serves: Vec<Transport>,
     /// Kinds of pod to run it with.
     pub kinds: Vec<PodKind>,
     /// Placements to run it with.
@@ -58,6 +68,8 @@ pub enum Step {
         /// For objects without a namespace.
         namespace: &'static str,
     },
+    /// Changes an object, written `Kind namespace/name`, by a JSON merge patch in YAML.
+    Patch(&'static str, &'static str),
     /// Deletes an object, written `Kind namespace/name` or `Kind name`.
     Delete(&'static str),
     /// Sets labels (`None` takes one away) of an object written as above.
@@ -98,6 +110,9 @@ impl Case {
             pods: NINE.to_vec(),
             nodes: 2,
             overlay: false,
+            places: Vec::new(),
+            serves: Vec::new(),
+            services: Services::default(),
             kinds: PodKind::ALL.to_vec(),
             placements: Placement::ALL.to_vec(),
             flags: Vec::new(),
@@ -127,6 +142,24 @@ impl Case {
     /// With a VXLAN overlay between nodes.
     pub fn overlay(mut self) -> Self {
         self.overlay = true;
+        self
+    }
+
+    /// On as many nodes as there are places, with these addresses and pod ranges (a /24 each).
+    pub fn places(mut self, places: &[(Ipv4Addr, Ipv4Addr)]) -> Self {
+        self.places = places.to_vec();
+        self.nodes(u8::try_from(places.len()).unwrap_or(u8::MAX))
+    }
+
+    /// With another kube-proxy, or other addresses of Services.
+    pub fn services(mut self, services: Services) -> Self {
+        self.services = services;
+        self
+    }
+
+    /// With servers on more ports of every host.
+    pub fn serves(mut self, transports: &[Transport]) -> Self {
+        self.serves.extend(transports);
         self
     }
 
@@ -176,6 +209,11 @@ impl Case {
     /// Applies a NetworkPolicy, `namespace/name`, with this `spec` (YAML, one line will do).
     pub fn policy(self, key: &str, spec: &str) -> Self {
         self.apply(policy(key, spec))
+    }
+
+    /// Changes `Kind namespace/name` by a JSON merge patch, written in YAML.
+    pub fn patch(self, object: &'static str, patch: &'static str) -> Self {
+        self.step(Step::Patch(object, patch))
     }
 
     /// Deletes `Kind namespace/name`.
@@ -252,8 +290,12 @@ impl Case {
 
     /// The world it needs.
     pub fn topology(&self, kind: PodKind, placement: Placement) -> Topology {
-        let mut topology =
-            Topology::new(kind, self.nodes).pods(self.pods.iter().copied(), placement);
+        let mut topology = Topology::new(kind, self.nodes);
+        for (node, (address, pods)) in topology.nodes.iter_mut().zip(&self.places) {
+            (node.v4, node.pods4) = (*address, *pods);
+        }
+        topology = topology.pods(self.pods.iter().copied(), placement);
+        topology.services = self.services;
         topology.overlay = self.overlay;
         topology
     }

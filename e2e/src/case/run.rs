@@ -242,6 +242,7 @@ struct Play<'a> {
 impl Play<'_> {
     fn all(&mut self) -> Result<()> {
         self.stage.reset().context("clearing away the last case")?;
+        self.stage.serve(&self.case.serves)?;
         let ring = self.ring();
         self.expect(&ring, "before the case everything is open")?;
         if !self.failures.is_empty() {
@@ -260,6 +261,7 @@ impl Play<'_> {
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Apply { yaml, namespace } => self.stage.apply(yaml, namespace),
+            Step::Patch(object, patch) => self.stage.patch(object, patch),
             Step::Delete(object) => self.stage.delete(object),
             Step::Label(object, labels) => self.stage.label(object, labels),
             Step::File(name, content) => self.stage.file(name, *content),
@@ -359,7 +361,7 @@ impl Play<'_> {
     fn expect(&mut self, expect: &Expect, title: &str) -> Result<()> {
         let snapshot = self.stage.snapshot()?;
         let evaluator = Evaluator::new(&snapshot, self.stage.settings());
-        let asked = expect.cells(self.stage.world())?;
+        let asked = expect.cells(&self.stage.names())?;
         let mut table = Table::default();
         let mut wanted = Vec::with_capacity(asked.len());
         for cell in &asked {

@@ -1,17 +1,20 @@
 //! A world with its enforcers and objects, on which cases are played one after another.
 
+use super::arrive::{self, Names};
 use super::base;
+use super::oracle::{self, Oracle};
 use super::streams::Flow;
 use crate::controlplane::{self, ApiServer, Programs};
 use crate::fabric::netns::CONTROL_ADDRESS;
 use crate::fabric::{Process, Topology, World};
 use crate::objects::{self, Folder, Mark, Objects, Reference, State, documents};
-use crate::probe::{Net, Observation, Outcome, Shot};
+use crate::probe::{Net, Observation, Outcome, Shot, Transport};
 use crate::sandbox;
-use crate::truth::{Cell, DenyAction, Expected, Path as Way, refusal};
+use crate::truth::{Cell, DenyAction, Expected};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ringfence_policy::evaluate::Evaluator;
+use ringfence_policy::model::Protocol;
 use ringfence_policy::{Settings, Snapshot};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -81,7 +84,7 @@ impl Stage {
                 Box::new(ApiServer::start(&programs, world.control(), options)?)
             }
         };
-        let base = base::objects(&world)?;
+        let base = base::objects(world.topology())?;
         let mut stage = Self {
             flows: BTreeMap::new(),
             enforcers: BTreeMap::new(),
@@ -227,9 +230,11 @@ impl Stage {
 
     /// Applies without waiting.
     pub fn hand_over(&mut self, yaml: &str, namespace: &str) -> Result<()> {
-        documents(yaml, namespace)?
-            .iter()
-            .try_for_each(|object| self.put(object))
+        for object in documents(yaml, namespace)? {
+            let object = arrive::scheduled(object, self.world.topology())?;
+            self.put(&object)?;
+        }
+        Ok(())
     }
 
     /// An object as it is now, by `Kind namespace/name` or `Kind name`.
@@ -253,23 +258,40 @@ impl Stage {
         self.wait_applied()
     }
 
+    /// Changes an object by a JSON merge patch, written in YAML.
+    pub fn patch(&mut self, object: &str, patch: &str) -> Result<()> {
+        let changed = arrive::patched(&self.state, &reference(object)?, patch)?;
+        self.put(&changed)?;
+        self.wait_applied()
+    }
+
+    /// More servers on every host.
+    pub fn serve(&mut self, transports: &[Transport]) -> Result<()> {
+        let ports: Vec<(Protocol, u16)> = transports
+            .iter()
+            .filter_map(|transport| match transport {
+                Transport::Port(protocol, port) => Some((*protocol, *port)),
+                Transport::Icmp => None,
+            })
+            .collect();
+        for host in self.world.hosts() {
+            self.net
+                .listen(&host.name, &host.netns, &host.addresses, &ports)?;
+        }
+        Ok(())
+    }
+
+    /// Whose addresses cells may name.
+    pub(super) fn names(&self) -> Names<'_> {
+        Names {
+            topology: self.world.topology(),
+            state: &self.state,
+        }
+    }
+
     /// Changes labels.
     pub fn label(&mut self, object: &str, labels: &[(&str, Option<&str>)]) -> Result<()> {
-        let reference = reference(object)?;
-        let mut changed = self
-            .state
-            .get(&reference)
-            .with_context(|| format!("there is no {object} to label"))?
-            .clone();
-        let all = changed["metadata"]["labels"]
-            .as_object_mut()
-            .with_context(|| format!("{object} has no labels"))?;
-        for (key, value) in labels {
-            match value {
-                Some(value) => all.insert((*key).to_owned(), (*value).into()),
-                None => all.remove(*key),
-            };
-        }
+        let changed = labelled(&self.state, object, labels)?;
         self.put(&changed)?;
         self.wait_applied()
     }
@@ -329,35 +351,28 @@ impl Stage {
 
     /// What the oracle expects of a cell.
     pub fn expected(&self, evaluator: &Evaluator, cell: &Cell) -> Result<Expected> {
-        let shot = self.shot(cell)?;
-        let denied = refusal(self.deny_action(), Way::Direct);
-        Ok(Expected::judge(
+        let oracle = Oracle {
+            names: self.names(),
             evaluator,
-            (shot.source, shot.target),
-            cell.transport,
-            shot.listening,
-            denied,
-        ))
+            proxy: self.world.topology().services.proxy(),
+            action: self.deny_action(),
+        };
+        oracle.expected(cell, |address, transport| {
+            self.net.is_listening(address, transport)
+        })
     }
 
     /// The probe of a cell.
     pub fn shot(&self, cell: &Cell) -> Result<Shot> {
-        let (from, to) = (self.world.host(&cell.from)?, self.world.host(&cell.to)?);
-        let address = |host: &crate::fabric::Host| {
-            let address = host
-                .addresses
-                .iter()
-                .copied()
-                .find(|a| a.is_ipv4() == cell.v4);
-            address.with_context(|| format!("{cell}: {} has no such address", host.name))
-        };
-        let target = address(to)?;
+        let (source, target) = oracle::ends(&self.names(), cell)?;
+        // Behind a Service and a node port somebody listens, or kube-proxy answers.
+        let service = cell.to.starts_with(arrive::SERVICE) || oracle::is_node_port(cell.transport);
         Ok(Shot {
-            netns: from.netns.clone(),
-            source: address(from)?,
+            netns: self.world.host(&cell.from)?.netns.clone(),
+            source,
             target,
             transport: cell.transport,
-            listening: self.net.is_listening(target, cell.transport),
+            listening: service || self.net.is_listening(target, cell.transport),
             patience: ANSWER,
         })
     }
@@ -378,8 +393,30 @@ impl Stage {
     }
 }
 
+/// An object with other labels.
+pub(super) fn labelled(
+    state: &State,
+    object: &str,
+    labels: &[(&str, Option<&str>)],
+) -> Result<Value> {
+    let mut changed = state
+        .get(&reference(object)?)
+        .with_context(|| format!("there is no {object} to label"))?
+        .clone();
+    let all = changed["metadata"]["labels"]
+        .as_object_mut()
+        .with_context(|| format!("{object} has no labels"))?;
+    for (key, value) in labels {
+        match value {
+            Some(value) => all.insert((*key).to_owned(), (*value).into()),
+            None => all.remove(*key),
+        };
+    }
+    Ok(changed)
+}
+
 /// `Kind namespace/name` or `Kind name`.
-fn reference(text: &str) -> Result<Reference> {
+pub(super) fn reference(text: &str) -> Result<Reference> {
     let (kind, key) = text
         .split_once(' ')
         .with_context(|| format!("{text:?}: write Kind namespace/name"))?;

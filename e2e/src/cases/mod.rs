@@ -2,8 +2,10 @@
 
 mod conversation;
 mod established;
+mod faults;
 mod hands;
 mod router;
+mod seeds;
 mod traps;
 mod upstream;
 mod watch;
@@ -12,7 +14,7 @@ use crate::case::Case;
 
 /// Every case, in the order in which they are listed.
 pub fn all() -> Vec<Case> {
-    [upstream::cases(), established::cases(), router::cases(), traps::cases()].concat()
+    [upstream::cases(), established::cases(), router::cases(), seeds::cases(), traps::cases(), faults::cases()].concat()
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ pub fn topology(snapshot: &Snapshot) -> Result<Topology> {
     Ok(Topology {
         kind: PodKind::Bridge,
         overlay: false,
+        services: crate::fabric::Services::default(),
         nodes: snapshot
             .nodes
             .values()

@@ -4,4 +4,4 @@ pub mod netns;
 pub mod topology;
 
 pub use netns::{Host, Netns, Node, Process, World};
-pub use topology::{External, NodeSpec, Placement, PodKind, PodSpec, Topology};
+pub use topology::{External, NodeSpec, Placement, PodKind, PodSpec, Services, Topology};

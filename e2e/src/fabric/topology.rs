@@ -1,5 +1,7 @@
 //! What a world consists of: nodes, pods pinned to them, and clients outside.
 
+use crate::controlplane::ProxyMode;
+use ringfence_policy::path::Proxy;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The nodes' L2 network, the one of seed 002.
@@ -90,12 +92,44 @@ pub struct Topology {
     /// Whether traffic between nodes goes through a VXLAN overlay whose tunnel addresses
     /// lie inside the pod ranges (it stands in for seed 002's IPIP).
     pub overlay: bool,
+    /// How Services work, where there is an API server.
+    pub services: Services,
     /// The nodes.
     pub nodes: Vec<NodeSpec>,
     /// The pods.
     pub pods: Vec<PodSpec>,
     /// The outside.
     pub externals: Vec<External>,
+}
+
+/// kube-proxy's settings and the addresses of Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Services {
+    /// `mode` of every kube-proxy.
+    pub mode: ProxyMode,
+    /// `masqueradeAll`
+    pub masquerade_all: bool,
+    /// `--service-cluster-ip-range`, IPv4.
+    pub range: (Ipv4Addr, u8),
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            mode: ProxyMode::Iptables,
+            masquerade_all: false,
+            range: (Ipv4Addr::new(10, 96, 0, 0), 16),
+        }
+    }
+}
+
+impl Services {
+    /// What the oracle has to know about kube-proxy.
+    pub fn proxy(&self) -> Proxy {
+        Proxy {
+            masquerade_all: self.masquerade_all,
+        }
+    }
 }
 
 /// Where the pods of a case run.
@@ -127,6 +161,7 @@ impl Topology {
         Self {
             kind,
             overlay: false,
+            services: Services::default(),
             nodes: (1..=nodes).map(node).collect(),
             pods: Vec::new(),
             externals: EXTERNALS
@@ -140,7 +175,7 @@ impl Topology {
     }
 
     /// Adds pods, written `namespace/name`, placed as `placement` says; a pod written
-    /// `namespace/name@node` is pinned there.
+    /// `namespace/name@node` is pinned there, `namespace/name@node:32` has that host part.
     pub fn pods<'a>(
         mut self,
         pods: impl IntoIterator<Item = &'a str>,
@@ -151,6 +186,9 @@ impl Topology {
                 .split_once('@')
                 .map_or((pod, None), |(k, n)| (k, Some(n)));
             let (namespace, name) = key.split_once('/').unwrap_or(("default", key));
+            let (pinned, host) = pinned
+                .and_then(|node| node.split_once(':'))
+                .map_or((pinned, None), |(node, host)| (Some(node), host.parse().ok()));
             let node = match (pinned, placement) {
                 (Some(node), _) => node.to_owned(),
                 (None, Placement::Same) => self.nodes[0].name.clone(),
@@ -158,12 +196,12 @@ impl Topology {
                     self.nodes[self.pods.len() % self.nodes.len()].name.clone()
                 }
             };
-            self.add_pod(namespace, name, node);
+            self.add_pod(namespace, name, node, host);
         }
         self
     }
 
-    fn add_pod(&mut self, namespace: &str, name: &str, node: String) {
+    fn add_pod(&mut self, namespace: &str, name: &str, node: String, host: Option<u8>) {
         let taken = self
             .pods
             .iter()
@@ -174,8 +212,23 @@ impl Topology {
             namespace: namespace.into(),
             name: name.into(),
             node,
-            host: taken.unwrap_or(9) + 1,
+            host: host.unwrap_or_else(|| taken.unwrap_or(9) + 1),
         });
+    }
+
+    /// The addresses of a pod, node or external, IPv4 first.
+    pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let pod = self.pods.iter().find_map(|pod| {
+            let own = name.split_once('/') == Some((&pod.namespace, &pod.name));
+            let node = self.node(&pod.node).filter(|_| own)?;
+            Some(vec![node.pod4(pod.host).into(), node.pod6(pod.host).into()])
+        });
+        let node = || self.node(name).map(|n| vec![n.v4.into(), n.v6.into()]);
+        let external = || {
+            let found = self.externals.iter().find(|e| e.name == name);
+            found.map(|e| vec![e.address])
+        };
+        pod.or_else(node).or_else(external)
     }
 
     /// The node of this name.

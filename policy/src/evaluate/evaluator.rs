@@ -77,6 +77,11 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// What it judges by.
+    pub fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
+
     /// The pods that have `address`, in key order: normally one. Pods that ended and
     /// hostNetwork pods have none; a terminating pod only while nobody else has it.
     pub fn claimants(&self, address: IpAddr) -> impl Iterator<Item = &'a Pod> {
