@@ -184,8 +184,8 @@ pub fn uninstall_all(stage: &mut Stage) -> Result<()> {
     kill_all(stage)?;
     let program = stage.enforcer_program()?.display().to_string();
     for node in stage.world().nodes() {
-        let state = node.folder().join("state").display().to_string();
-        node.exec(&program, &["cleanup", "--state-dir", &state], "")?;
+        let folder = node.folder().join("state").display().to_string();
+        node.exec(&program, &["cleanup", "--state-dir", &folder], "")?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ pub fn cases() -> Vec<Case> {
             for (last, namespace) in [("a", "y"), ("b", "z")] {
                 let name = format!("{}{last}", "n".repeat(252));
                 let from = json!([{ "from": [{ "namespaceSelector": { "matchLabels": { "ns": namespace } } }] }]);
-                stage.replace(&policy(&name, json!({ "podSelector": { "matchLabels": { "pod": last } }, "ingress": from })))?;
+                stage.replace(&policy(&name, &json!({ "podSelector": { "matchLabels": { "pod": last } }, "ingress": from })))?;
             }
             see(stage, "y/a", "x/a", tcp(80), Outcome::Allowed)?;
             see(stage, "z/a", "x/a", tcp(80), Outcome::Rejected)?;
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
             let ports: Vec<Value> = (0..500)
                 .flat_map(|n| ["TCP", "UDP"].map(|p| json!({ "port": 2 * n + 1, "protocol": p })))
                 .collect();
-            stage.replace(&policy("ports", json!({ "podSelector": {}, "ingress": [{ "ports": ports }] })))?;
+            stage.replace(&policy("ports", &json!({ "podSelector": {}, "ingress": [{ "ports": ports }] })))?;
             for transport in [tcp(81), udp(81)] {
                 see(stage, "y/a", "x/a", transport, Outcome::Allowed)?;
             }
@@ -43,7 +43,7 @@ pub fn cases() -> Vec<Case> {
             let v6 = (0..5_000_u32).map(|n| format!("2001:db8:ffff::{:x}/128", 2 * n));
             let named = ["172.17.0.5/32".to_owned(), "2001:db8:2:3::4/128".to_owned()];
             let blocks: Vec<Value> = v4.chain(v6).chain(named).map(|cidr| json!({ "ipBlock": { "cidr": cidr } })).collect();
-            stage.replace(&policy("blocks", json!({ "podSelector": {}, "ingress": [{ "from": blocks }] })))
+            stage.replace(&policy("blocks", &json!({ "podSelector": {}, "ingress": [{ "from": blocks }] })))
         })
         .expect(
             cells(&[tcp(80), udp(80)], &[("net172", "x/a"), ("net172-1", "x/a"), ("office6", "x/b"), ("stranger6", "x/b")])
@@ -54,7 +54,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn policy(name: &str, spec: Value) -> Value {
+fn policy(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -79,7 +79,7 @@ fn many_pods(stage: &mut Stage) -> Result<()> {
     let from_y = json!([{ "from": [{ "namespaceSelector": { "matchLabels": { "ns": "y" } } }] }]);
     stage.replace(&policy(
         "from-y",
-        json!({ "podSelector": {}, "ingress": from_y }),
+        &json!({ "podSelector": {}, "ingress": from_y }),
     ))?;
     stage.file("many.json", Some(&list.to_string()))?;
     let members = metric(stage, &hands::node_of(stage, "x/a")?, "set_elements")?;
