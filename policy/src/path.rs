@@ -220,8 +220,10 @@ impl Crossing<'_> {
         let external_cluster = matches!(door, Door::NodePort(_))
             && service.external_traffic_policy == TrafficPolicy::Cluster;
         let internal_masquerade = matches!(door, Door::ClusterIp) && proxy.masquerade_all;
-        let masqueraded = if !local && (external_cluster || internal_masquerade) {
-            entry_address.or(left_as)
+        // What a node itself sends is masqueraded, as it comes from outside the pods' range.
+        let from_node = matches!(origin, Origin::Node(..)) && own_node;
+        let masqueraded = if !local && (external_cluster || internal_masquerade || from_node) {
+            leaving_address(snapshot, entry, v4).or(left_as)
         } else {
             left_as
         };
@@ -345,6 +347,16 @@ fn node_address(snapshot: &Snapshot, node: &Name, v4: bool) -> Option<IpAddr> {
         .find(|a| a.is_ipv4() == v4)
 }
 
+/// The address of the device by which a node reaches the pods of others: the tunnel's,
+/// which lies in the node's pod range, or its own.
+fn leaving_address(snapshot: &Snapshot, node: &Name, v4: bool) -> Option<IpAddr> {
+    let found = snapshot.nodes.get(node)?;
+    let tunnel = found.addresses.iter().copied().find(|address| {
+        address.is_ipv4() == v4 && found.pod_cidrs.iter().any(|range| range.contains(address))
+    });
+    tunnel.or_else(|| node_address(snapshot, node, v4))
+}
+
 fn target_text(target: &TargetPort) -> String {
     match target {
         TargetPort::Number(n) => n.to_string(),
@@ -445,6 +457,26 @@ mod tests {
         door: Option<&str>,
     ) -> String {
         seen(e, all, from, door)
+    }
+
+    #[test]
+    fn masqueraded_packets_leave_with_the_tunnels_address() {
+        let (mut s, service) = world(Cluster);
+        let mut node = Node::clone(&s.nodes["n1"]);
+        node.addresses.push("10.1.1.0".parse().unwrap());
+        node.pod_cidrs.push("10.1.1.0/24".parse().unwrap());
+        s.apply(Object::Node(node));
+        let sees = |from: &str, door: Door| {
+            let origin = Origin::of(&s, from.parse().unwrap());
+            let port = &service.ports[0];
+            match ways(&s, Proxy::default(), &origin, &service, port, &door) {
+                Ways::Some(w) => w[0].ingress.src.to_string(),
+                Ways::None(why) => why,
+            }
+        };
+        let entry = || Door::NodePort(Arc::clone(&s.nodes["n1"]));
+        assert_eq!(sees("203.0.113.5", entry()), "10.1.1.0", "seed 002's hole");
+        assert_eq!(sees("192.0.2.1", Door::ClusterIp), "10.1.1.0", "the node itself");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use crate::fabric::Topology;
 use crate::objects::{Reference, State};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
-use std::net::IpAddr;
+use ringfence_policy::{Snapshot, path};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 /// Before the name of a Service where a cell calls its cluster address.
 pub(super) const SERVICE: &str = "Service ";
@@ -57,6 +59,24 @@ pub(super) fn service_addresses(state: &State, key: &str) -> Result<Vec<IpAddr>>
     Ok(vec![address.parse().with_context(|| {
         format!("{reference}: clusterIP {address}")
     })?])
+}
+
+/// Every address and port to which a Service leads, and how many Service ports do.
+pub(super) fn endpoints(snapshot: &Snapshot) -> BTreeMap<SocketAddr, usize> {
+    let mut all = BTreeMap::new();
+    for service in snapshot.services.values() {
+        for port in &service.ports {
+            for v4 in [true, false] {
+                if !service.cluster_ips.iter().any(|ip| ip.is_ipv4() == v4) {
+                    continue;
+                }
+                for (_, (ip, number)) in path::endpoints(snapshot, service, port, v4) {
+                    *all.entry(SocketAddr::new(ip, number)).or_default() += 1;
+                }
+            }
+        }
+    }
+    all
 }
 
 /// The object after a JSON merge patch (RFC 7386) in YAML.

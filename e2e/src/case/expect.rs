@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 pub struct Expect {
     transports: Vec<Transport>,
     matrix: bool,
+    ipv4: bool,
     pairs: Vec<(&'static str, &'static str)>,
     rules: Vec<(&'static str, &'static str, bool)>,
 }
@@ -20,6 +21,7 @@ pub fn matrix(transports: &[Transport]) -> Expect {
     Expect {
         transports: transports.to_vec(),
         matrix: true,
+        ipv4: false,
         pairs: Vec::new(),
         rules: Vec::new(),
     }
@@ -30,6 +32,7 @@ pub fn cells(transports: &[Transport], pairs: &[(&'static str, &'static str)]) -
     Expect {
         transports: transports.to_vec(),
         matrix: false,
+        ipv4: false,
         pairs: pairs.to_vec(),
         rules: Vec::new(),
     }
@@ -39,6 +42,12 @@ impl Expect {
     /// Adds pairs, for example of the outside.
     pub fn and(mut self, pairs: &[(&'static str, &'static str)]) -> Self {
         self.pairs.extend(pairs);
+        self
+    }
+
+    /// Over IPv4 only: node ports of a Service that has no other addresses.
+    pub fn over_ipv4(mut self) -> Self {
+        self.ipv4 = true;
         self
     }
 
@@ -89,7 +98,7 @@ impl Expect {
             for v4 in [true, false] {
                 let has =
                     |addresses: &[std::net::IpAddr]| addresses.iter().any(|a| a.is_ipv4() == v4);
-                if has(&source) && has(&target) {
+                if (v4 || !self.ipv4) && has(&source) && has(&target) {
                     cells.extend(self.transports.iter().map(|transport| Cell {
                         from: from.clone(),
                         to: to.clone(),

@@ -13,6 +13,7 @@ use crate::sandbox;
 use crate::truth::{Cell, DenyAction, Expected};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use ipnet::IpNet;
 use ringfence_policy::evaluate::Evaluator;
 use ringfence_policy::model::Protocol;
 use ringfence_policy::{Settings, Snapshot};
@@ -64,6 +65,7 @@ pub struct Stage {
     waited: Duration,
     environment: Vec<(String, String)>,
     spoiled: bool,
+    had_services: bool,
 }
 
 impl Stage {
@@ -79,7 +81,9 @@ impl Stage {
                 let folder = setup.controlplane.as_deref().context(
                     "--objects apiserver needs --controlplane FOLDER (`make controlplane` fills it)",
                 )?;
-                let options = controlplane::Options::new(CONTROL_ADDRESS.into());
+                let mut options = controlplane::Options::new(CONTROL_ADDRESS.into());
+                let (address, length) = world.topology().services.range;
+                options.service_cidrs[0] = IpNet::new(address.into(), length)?;
                 let programs = Programs::find(folder)?;
                 Box::new(ApiServer::start(&programs, world.control(), options)?)
             }
@@ -98,10 +102,12 @@ impl Stage {
             waited: Duration::ZERO,
             environment: Vec::new(),
             spoiled: false,
+            had_services: false,
         };
         for (_, object) in base.iter() {
             stage.put(object)?;
         }
+        stage.objects.start_services(&stage.world)?;
         for node in stage.node_names() {
             stage.start_enforcer(&node)?;
         }
@@ -205,6 +211,17 @@ impl Stage {
             objects::wait_applied(self.world.node(node)?, enforcer, &mark, APPLY)?;
         }
         self.waited += start.elapsed();
+        self.wait_services()
+    }
+
+    /// Waits until Services lead where they should, when there are or were any.
+    fn wait_services(&mut self) -> Result<()> {
+        let has = self.state.iter().any(|(r, _)| r.kind == "Service");
+        if has || self.had_services {
+            let endpoints = arrive::endpoints(&self.snapshot()?);
+            self.objects.wait_services(&self.world, &endpoints)?;
+            self.had_services = has;
+        }
         Ok(())
     }
 
@@ -218,6 +235,9 @@ impl Stage {
     fn put(&mut self, object: &Value) -> Result<()> {
         if self.state.put(object.clone())? {
             self.objects.apply(object)?;
+            if object["kind"] == "Service" {
+                self.state.put(self.objects.stored(object)?)?;
+            }
         }
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! The control plane as the place where a case's objects go: blocking, as cases are.
 
 use super::{Applier, ControlPlane, Identity, KubeProxy, Kubelet, Options, Programs, ProxyOptions};
-use super::{ResourceVersion, scale};
-use crate::fabric::Node;
+use super::{ResourceVersion, scale, services};
+use crate::fabric::{Node, World};
 use crate::objects::{Mark, Objects, Reference};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use tokio::runtime::{Builder, Runtime};
 
 /// Namespaces that an API server never deletes.
@@ -22,6 +24,7 @@ const WATCHED: [(&str, &str); 4] = [
 
 /// A control plane with a runtime of its own, and what was last written to it.
 pub struct ApiServer {
+    proxies: BTreeMap<String, KubeProxy>,
     // Ended before the runtime: its client's connections live there.
     plane: ControlPlane,
     applier: Applier,
@@ -44,6 +47,7 @@ impl ApiServer {
             applier: Applier::new(plane.client()),
             kubelet: Kubelet::new(plane.client()),
             plane,
+            proxies: BTreeMap::new(),
             versions: BTreeMap::new(),
             runtime,
         })
@@ -57,6 +61,11 @@ impl ApiServer {
     /// A client that may do everything; use it inside [`Self::block_on`].
     pub fn client(&self) -> kube::Client {
         self.plane.client()
+    }
+
+    /// A kubeconfig for programs on any machine of the world.
+    pub fn kubeconfig(&self, identity: Identity) -> PathBuf {
+        self.plane.kubeconfig(identity)
     }
 
     /// Kills the API server; everything else stays.
@@ -176,6 +185,28 @@ impl Objects for ApiServer {
             self.wrote(&reference.kind, version);
         }
         Ok(())
+    }
+
+    fn start_services(&mut self, world: &World) -> Result<()> {
+        self.proxies = services::start(self, world, &world.topology().services)?;
+        Ok(())
+    }
+
+    fn stored(&self, object: &Value) -> Result<Value> {
+        let Reference {
+            kind,
+            namespace,
+            name,
+        } = Reference::of(object)?;
+        if kind == "Service" {
+            services::stored(self, &namespace, &name)
+        } else {
+            Ok(object.clone())
+        }
+    }
+
+    fn wait_services(&self, world: &World, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
+        services::wait(&self.proxies, world, endpoints)
     }
 
     fn mark(&self) -> Result<Mark> {

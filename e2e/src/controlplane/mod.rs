@@ -21,6 +21,7 @@ mod kubelet;
 mod programs;
 mod proxy;
 pub mod scale;
+mod services;
 
 pub use api_server::ApiServer;
 pub use apply::{Applier, ResourceVersion};

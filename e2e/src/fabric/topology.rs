@@ -109,6 +109,8 @@ pub struct Services {
     pub mode: ProxyMode,
     /// `masqueradeAll`
     pub masquerade_all: bool,
+    /// `clusterCIDR`: the range of all pods, IPv4.
+    pub pods: (Ipv4Addr, u8),
     /// `--service-cluster-ip-range`, IPv4.
     pub range: (Ipv4Addr, u8),
 }
@@ -118,6 +120,7 @@ impl Default for Services {
         Self {
             mode: ProxyMode::Iptables,
             masquerade_all: false,
+            pods: (Ipv4Addr::new(10, 16, 0, 0), 14),
             range: (Ipv4Addr::new(10, 96, 0, 0), 16),
         }
     }

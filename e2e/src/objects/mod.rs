@@ -6,7 +6,7 @@ mod state;
 pub use folder::Folder;
 pub use state::{Reference, State, documents};
 
-use crate::fabric::{Node, Process};
+use crate::fabric::{Node, Process, World};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -33,6 +33,24 @@ pub trait Objects {
     fn file(&mut self, name: &str, content: Option<&str>) -> Result<()> {
         let _ = content;
         bail!("this source has no files, {name} cannot be written")
+    }
+
+    /// Makes Services work in this world, where this source can.
+    fn start_services(&mut self, world: &World) -> Result<()> {
+        let _ = world;
+        Ok(())
+    }
+
+    /// An object that was applied, with what the source has filled in.
+    fn stored(&self, object: &Value) -> Result<Value> {
+        Ok(object.clone())
+    }
+
+    /// Waits until every node leads to each of these endpoints as often as there are
+    /// Service ports in front of it.
+    fn wait_services(&self, world: &World, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
+        let _ = (world, endpoints);
+        Ok(())
     }
 
     /// What everything handed over so far amounts to.

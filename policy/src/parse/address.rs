@@ -26,6 +26,12 @@ pub(super) fn network(text: &str) -> Result<IpNet, &'static str> {
             "write a network such as 10.0.0.0/8 or 2001:db8::/32"
         });
     };
+    if prefix.starts_with('/') {
+        return Err(
+            "a URL is no network: write the host's address as a network such as 10.1.0.1/32, \
+             and its port under `ports`",
+        );
+    }
     let ip = address(ip)?;
     let digits = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
     if !digits || (prefix.len() > 1 && prefix.starts_with('0')) {
@@ -69,7 +75,7 @@ mod tests {
     #[test_case("010.0.0.0/8", "leading zeros"; "leading zero in an octet")]
     #[test_case("::ffff:10.0.0.0/104", "IPv4-mapped"; "mapped")]
     #[test_case("10.0.0/8", "IPv4 or IPv6"; "three octets")]
-    #[test_case("http://10.1.0.1:80", "IPv4 or IPv6"; "a URL")]
+    #[test_case("http://10.1.0.1:80", "10.1.0.1/32, and its port under `ports`"; "a URL")]
     #[test_case("", "such as 10.0.0.0/8"; "empty")]
     fn no_network(text: &str, remedy: &str) {
         let error = network(text).unwrap_err();
