@@ -44,12 +44,8 @@ controlplane: ## build kube-apiserver, etcd, kube-controller-manager, kube-proxy
 	@e2e/controlplane/build.sh $(CONTROLPLANE)
 
 .PHONY: e2e
-e2e: setup build controlplane-if-needed ## real packets against a real control plane (FABRIC=netns, OBJECTS=apiserver|folder, CASE=...)
+e2e: setup build $(if $(filter apiserver,$(OBJECTS)),controlplane) ## real packets against a real control plane (OBJECTS=apiserver|folder, CASE=...)
 	$(E2E) run --fabric $(FABRIC) --objects $(OBJECTS) --controlplane $(CONTROLPLANE) $(CASE)
-
-.PHONY: controlplane-if-needed
-controlplane-if-needed:
-	@if [ "$(OBJECTS)" = apiserver ]; then e2e/controlplane/build.sh $(CONTROLPLANE); fi
 
 .PHONY: bench
 bench: setup controlplane ## figures of docs/performance.md, on this machine (KUBE_ROUTER=path measures it beside)
