@@ -4,6 +4,7 @@ use super::arrive::Names;
 use crate::probe::Transport;
 use crate::truth::Cell;
 use anyhow::{Result, ensure};
+use std::net::IpAddr;
 
 /// Questions, and the case's own answers. The oracle answers too, and both must agree.
 #[derive(Clone, Debug)]
@@ -12,6 +13,7 @@ pub struct Expect {
     transports: Vec<Transport>,
     matrix: bool,
     ipv4: bool,
+    seen: Vec<(&'static str, &'static str, &'static str)>,
     pairs: Vec<(&'static str, &'static str)>,
     rules: Vec<(&'static str, &'static str, bool)>,
 }
@@ -22,6 +24,7 @@ pub fn matrix(transports: &[Transport]) -> Expect {
         transports: transports.to_vec(),
         matrix: true,
         ipv4: false,
+        seen: Vec::new(),
         pairs: Vec::new(),
         rules: Vec::new(),
     }
@@ -33,6 +36,7 @@ pub fn cells(transports: &[Transport], pairs: &[(&'static str, &'static str)]) -
         transports: transports.to_vec(),
         matrix: false,
         ipv4: false,
+        seen: Vec::new(),
         pairs: pairs.to_vec(),
         rules: Vec::new(),
     }
@@ -62,6 +66,27 @@ impl Expect {
     pub fn allowed(mut self, from: &'static str, to: &'static str) -> Self {
         self.rules.push((from, to, true));
         self
+    }
+
+    /// Says as whom the server must see a client: the name of a host, or an address.
+    pub fn seen(mut self, from: &'static str, to: &'static str, client: &'static str) -> Self {
+        self.seen.push((from, to, client));
+        self
+    }
+
+    /// The address that the server must see, where the case says so.
+    pub(super) fn sees(&self, names: &Names, cell: &Cell) -> Result<Option<IpAddr>> {
+        let said = self.seen.iter();
+        let mut said =
+            said.filter(|(from, to, _)| matches(from, &cell.from) && matches(to, &cell.to));
+        let Some((.., client)) = said.next() else {
+            return Ok(None);
+        };
+        if let Ok(address) = client.parse() {
+            return Ok(Some(address));
+        }
+        let all = names.addresses(client)?;
+        Ok(all.into_iter().find(|address| address.is_ipv4() == cell.v4))
     }
 
     /// What the case says about a cell; `None` when it leaves that to the oracle.
@@ -96,8 +121,7 @@ impl Expect {
             let (source, target) = (names.addresses(&from)?, names.addresses(&to)?);
             let before = cells.len();
             for v4 in [true, false] {
-                let has =
-                    |addresses: &[std::net::IpAddr]| addresses.iter().any(|a| a.is_ipv4() == v4);
+                let has = |addresses: &[IpAddr]| addresses.iter().any(|a| a.is_ipv4() == v4);
                 if (v4 || !self.ipv4) && has(&source) && has(&target) {
                     cells.extend(self.transports.iter().map(|transport| Cell {
                         from: from.clone(),

@@ -248,9 +248,15 @@ impl Play<'_> {
         if !self.failures.is_empty() {
             return Ok(());
         }
-        for step in &self.case.steps {
+        let mut steps = self.case.steps.iter().peekable();
+        while let Some(step) = steps.next() {
+            // Changes in a row are waited for once.
+            self.stage.is_patient =
+                !matches!(steps.peek(), Some(Step::Label(..) | Step::Patch(..)))
+                    || !matches!(step, Step::Label(..) | Step::Patch(..));
             self.step(step)?;
         }
+        self.stage.is_patient = true;
         self.stage.flows.clear();
         if self.failures.is_empty() && self.stage.is_enforced() {
             self.canary()?;
@@ -392,11 +398,31 @@ impl Play<'_> {
         }
         let mut rows = table.finish()?;
         self.second_look(&mut rows)?;
+        self.clients(expect, &rows)?;
         let wrong: Vec<&Row> = rows.iter().filter(|row| !row.is_right()).collect();
         for (index, row) in wrong.iter().enumerate() {
             self.failures.push(self.describe(row, title, index < 3));
         }
         self.result.tables.push((title.to_owned(), rows));
+        Ok(())
+    }
+
+    /// Whether servers saw the clients that the case says.
+    fn clients(&mut self, expect: &Expect, rows: &[Row]) -> Result<()> {
+        for row in rows
+            .iter()
+            .filter(|row| row.observed.outcome == Outcome::Allowed)
+        {
+            let wanted = expect.sees(&self.stage.names(), &row.cell)?;
+            let seen = row.observed.seen.map(|peer| peer.ip());
+            if wanted.is_some() && wanted != seen {
+                self.failures.push(Failure {
+                    fault: Fault::Packet,
+                    summary: format!("{}: the server saw {seen:?}, not {wanted:?}", row.cell),
+                    detail: String::new(),
+                });
+            }
+        }
         Ok(())
     }
 

@@ -66,6 +66,8 @@ pub struct Stage {
     environment: Vec<(String, String)>,
     spoiled: bool,
     had_services: bool,
+    /// Changes of labels and patches are waited for.
+    pub(super) is_patient: bool,
 }
 
 impl Stage {
@@ -103,6 +105,7 @@ impl Stage {
             environment: Vec::new(),
             spoiled: false,
             had_services: false,
+            is_patient: true,
         };
         for (_, object) in base.iter() {
             stage.put(object)?;
@@ -282,7 +285,10 @@ impl Stage {
     pub fn patch(&mut self, object: &str, patch: &str) -> Result<()> {
         let changed = arrive::patched(&self.state, &reference(object)?, patch)?;
         self.put(&changed)?;
-        self.wait_applied()
+        if self.is_patient {
+            self.wait_applied()?;
+        }
+        Ok(())
     }
 
     /// More servers on every host.
@@ -313,7 +319,10 @@ impl Stage {
     pub fn label(&mut self, object: &str, labels: &[(&str, Option<&str>)]) -> Result<()> {
         let changed = labelled(&self.state, object, labels)?;
         self.put(&changed)?;
-        self.wait_applied()
+        if self.is_patient {
+            self.wait_applied()?;
+        }
+        Ok(())
     }
 
     /// Writes or removes a file beside the objects.
@@ -324,6 +333,7 @@ impl Stage {
 
     /// Back to what every case finds.
     pub fn reset(&mut self) -> Result<()> {
+        self.is_patient = true;
         self.flows.clear();
         let extra: Vec<Reference> = self
             .state

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 /// The pods' IPv6 range in every world.
@@ -99,19 +99,41 @@ pub(super) fn wait(
 }
 
 /// To which pods the rules lead, and how often: `--to-destination 10.16.1.10:80` in
-/// iptables, `dnat to 10.16.1.10:80` in nftables.
+/// iptables; in nftables `dnat to 10.16.1.10:80`, or out of a map with `10.16.1.10 . 80`,
+/// which may go over several lines.
 fn destinations(rules: &str) -> BTreeMap<SocketAddr, usize> {
-    let words: Vec<&str> = rules.split_whitespace().collect();
-    let mut found = BTreeMap::new();
+    let words: Vec<&str> = rules
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(','))
+        .collect();
+    let mut found: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+    let mut in_map = false;
+    // Repeats the endpoints of this node, for externalTrafficPolicy Local.
+    let mut in_local_chain = false;
     for (index, word) in words.iter().enumerate() {
-        let after = match *word {
-            "--to-destination" => index + 1,
-            "dnat" => index + 2,
-            _ => continue,
+        let next = |n: usize| words.get(index + n).copied().unwrap_or_default();
+        let destination = match *word {
+            "--to-destination" => next(1).parse().ok(),
+            "chain" => {
+                in_local_chain = next(1).starts_with("local-");
+                None
+            }
+            _ if in_local_chain => None,
+            "dnat" => {
+                in_map = true;
+                next(2).parse().ok()
+            }
+            "}" => {
+                in_map = false;
+                None
+            }
+            ip if in_map && next(1) == "." => {
+                let (ip, port) = (ip.parse::<IpAddr>(), next(2).parse::<u16>());
+                ip.ok().zip(port.ok()).map(SocketAddr::from)
+            }
+            _ => None,
         };
-        let address = words.get(after).and_then(|w| w.parse::<SocketAddr>().ok());
-        // The API server's own Service has no pod behind it.
-        if let Some(address) = address.filter(|a| a.port() != 6443) {
+        if let Some(address) = destination {
             *found.entry(address).or_default() += 1;
         }
     }
@@ -125,8 +147,13 @@ mod tests {
     #[test]
     fn both_modes_name_their_destinations() {
         let rules = "-A KUBE-SEP-X -p tcp -j DNAT --to-destination 10.16.1.10:80\n\
-                     meta l4proto tcp dnat to 10.16.1.10:80\n dnat ip to 10.16.1.11:81";
-        let found = destinations(rules);
-        assert_eq!(found.get(&"10.16.1.10:80".parse().unwrap()), Some(&2));
+                     set hairpin-connections { elements = { 10.16.1.10 . 10.16.1.10 . tcp . 80 } }\n\
+                     chain local-X { meta l4proto tcp dnat to 10.16.1.10:80 }\n\
+                     chain service-X { meta l4proto tcp dnat to 10.16.1.10:80\n\
+                     meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.16.1.10 . 80,\n\
+                     1 : 10.16.1.11 . 81 }";
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let expected = [(address("10.16.1.10:80"), 3), (address("10.16.1.11:81"), 1)];
+        assert_eq!(destinations(rules), expected.into());
     }
 }

@@ -223,9 +223,30 @@ fn through(mode: ProxyMode, names: [&'static str; 5]) -> Vec<Case> {
     let [open, v1, v2, v3, document] = names;
     vec![
         case(open)
-            .expect(doors(CLUSTER).allowed("*", "*"))
-            .expect(silent(doors(LOCAL)))
-            .expect(by_cluster_ip().allowed("*", "*")),
+            .expect(
+                doors(CLUSTER)
+                    .allowed("*", "*")
+                    // Entry by another node: its tunnel's address, whoever calls.
+                    .seen("office", "node1", "10.233.90.0")
+                    .seen("office", "node3", "10.233.92.0")
+                    .seen("bar/one", "node1", "10.233.90.0")
+                    .seen("bar/three", "node1", "10.233.90.0"),
+            )
+            .expect(
+                silent(doors(LOCAL))
+                    .seen("office", "node2", "office")
+                    .seen("stranger", "node2", "stranger")
+                    .seen("bar/two", "node2", "bar/two")
+                    .seen("bar/one", "node1", "bar/one")
+                    // Local keeps no pod's address on its way to another node.
+                    .seen("bar/one", "node2", "node1"),
+            )
+            .expect(
+                by_cluster_ip()
+                    .allowed("*", "*")
+                    .seen("bar/one", "*", "bar/one")
+                    .seen("bar/three", "*", "bar/three"),
+            ),
         case(v1)
             .apply(seed!("002/02-v1"))
             // "Blocked completely", says the text: by the endpoint's node the client passes.
