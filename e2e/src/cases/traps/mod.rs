@@ -1,4 +1,7 @@
 //! The traps of `dataplane.md`, each reproduced on a real kernel: a case each.
+//!
+//! Each was seen to fail on an enforcer whose mend was taken out; where a leak can be shown
+//! without that (nobody enforces, no policy yet, the rules are gone), the case shows it.
 
 mod bridges;
 mod flows;
