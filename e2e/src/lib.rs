@@ -9,6 +9,7 @@
 //!
 //! The crate drives built binaries and links none of what it judges.
 
+pub mod bench;
 pub mod case;
 pub mod cases;
 pub mod controlplane;

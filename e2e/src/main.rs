@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfence_e2e::case::{Case, CaseResult, ObjectsKind, Options, Runner, Status};
 use ringfence_e2e::fabric::PodKind;
-use ringfence_e2e::{cases, demo, report, sandbox, selftest};
+use ringfence_e2e::{bench, cases, demo, report, sandbox, selftest};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -35,6 +35,8 @@ enum Command {
         #[arg(long, env = "RINGFENCE_ENFORCER", value_name = "FILE")]
         enforcer: Option<PathBuf>,
     },
+    /// Measures what enforcement costs and how fast it is (`make bench`).
+    Bench(bench::Command),
 }
 
 #[derive(Args)]
@@ -112,6 +114,10 @@ fn run(command: Command) -> Result<bool> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match command {
+        Command::Bench(command) => {
+            logging.init();
+            command.run().map(|()| true)
+        }
         Command::List(selection) => {
             for case in select(&selection)? {
                 println!(

@@ -98,6 +98,14 @@ impl ApiServer {
         self.runtime.block_on(work)
     }
 
+    /// Runs something beside, until it ends or is aborted.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(work)
+    }
+
     /// As a kubelet.
     pub fn kubelet(&self) -> &Kubelet {
         &self.kubelet
