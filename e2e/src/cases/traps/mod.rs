@@ -1,7 +1,8 @@
 //! The traps of `dataplane.md`, each reproduced on a real kernel: a case each.
 //!
-//! Each was seen to fail on an enforcer whose mend was taken out; where a leak can be shown
-//! without that (nobody enforces, no policy yet, the rules are gone), the case shows it.
+//! The cases of traps 2, 4, 5, 6, 8, 9, 10, 11 and 16 were seen to fail on an enforcer whose
+//! mend was taken out; where a leak can be shown without that (nobody enforces, no policy
+//! yet), the case shows it.
 
 mod bridges;
 mod flows;
