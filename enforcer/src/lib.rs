@@ -10,7 +10,8 @@
 //!        events (on the objects at fault)    <--    +----- one thread ---> system (kernel)
 //! ```
 //!
-//! `plan` and `dataplane` are pure; `system` is the only part that touches the kernel.
+//! `plan` and `dataplane` are pure; `netfilter` holds the words that they share with
+//! `system`; `system` is the only part that touches the kernel.
 
 pub mod agent;
 pub mod cleanup;
@@ -19,6 +20,7 @@ pub mod dataplane;
 pub mod events;
 pub mod health;
 pub mod metrics;
+pub mod netfilter;
 pub mod plan;
 pub mod state;
 pub mod system;

@@ -196,9 +196,9 @@ impl Driver {
             for family in families(&*self.kernel) {
                 for table in Table::ALL {
                     match self.kernel.iptables_save(*family, table)? {
-                        system::Readback::Text(text) => texts.push((plane(*family), text)),
+                        system::Readback::Text(text) => texts.push((*family, text)),
                         system::Readback::Handles(handles) => {
-                            unreadable.insert((plane(*family), plane_table(table)));
+                            unreadable.insert((*family, table));
                             self.handles.insert((*family, table), handles);
                         }
                     }
@@ -258,7 +258,7 @@ impl Driver {
             self.metrics.committed(&transaction);
             for step in &transaction.steps {
                 if let Step::Rules { family, input } = step {
-                    self.entries.wrote(seam(*family), input);
+                    self.entries.wrote(*family, input);
                 }
             }
             self.planner.committed(transaction);
@@ -273,7 +273,7 @@ impl Driver {
         match step {
             Step::Sets { input, .. } => self.metrics.time(Phase::Sets, || self.write_sets(input)),
             Step::Rules { family, input } => self.metrics.time(Phase::Rules, || {
-                self.kernel.iptables_restore(seam(*family), input)
+                self.kernel.iptables_restore(*family, input)
             }),
         }
     }
@@ -346,38 +346,6 @@ pub fn families(kernel: &dyn Kernel) -> &'static [Family] {
         &Family::ALL
     } else {
         &[Family::V4]
-    }
-}
-
-/// The dataplane's word for a family of the seam.
-fn plane(family: Family) -> dataplane::Family {
-    match family {
-        Family::V4 => dataplane::Family::V4,
-        Family::V6 => dataplane::Family::V6,
-    }
-}
-
-/// The seam's word for a family of the dataplane.
-pub fn seam(family: dataplane::Family) -> Family {
-    match family {
-        dataplane::Family::V4 => Family::V4,
-        dataplane::Family::V6 => Family::V6,
-    }
-}
-
-fn plane_table(table: Table) -> dataplane::Table {
-    match table {
-        Table::Mangle => dataplane::Table::Mangle,
-        Table::Filter => dataplane::Table::Filter,
-        Table::Security => dataplane::Table::Security,
-    }
-}
-
-pub(super) fn seam_table(table: dataplane::Table) -> Table {
-    match table {
-        dataplane::Table::Mangle => Table::Mangle,
-        dataplane::Table::Filter => Table::Filter,
-        dataplane::Table::Security => Table::Security,
     }
 }
 

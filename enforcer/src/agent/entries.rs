@@ -1,7 +1,6 @@
 //! The rules in foreign chains that lead packets into ours, and whether they still stand
 //! where they stood.
 
-use super::driver::{seam, seam_table};
 use crate::dataplane::Readback;
 use crate::system::{EntryPoint, Error, Family, Kernel, OWN_CHAIN_PREFIX, Table};
 use std::collections::BTreeSet;
@@ -27,8 +26,7 @@ impl Entries {
         for (family, rules) in &readback.rules {
             for ((table, chain), entries) in &rules.entries {
                 for (_, rule) in entries {
-                    self.points
-                        .extend(point(seam(*family), seam_table(*table), chain, rule));
+                    self.points.extend(point(*family, *table, chain, rule));
                 }
             }
         }
@@ -126,7 +124,7 @@ mod tests {
             .collect();
         assert_eq!(
             found,
-            [(Table::Mangle, "RF-FORWARD"), (Table::Filter, "RF-REFUSE")]
+            [(Table::Filter, "RF-REFUSE"), (Table::Mangle, "RF-FORWARD")]
         );
         entries.wrote(Family::V4, "*mangle\n-D FORWARD -j RF-FORWARD\nCOMMIT\n");
         assert_eq!(entries.points.len(), 1);

@@ -1,7 +1,7 @@
 //! The last program: restored before anything else, kept on disk after changes.
 
 use super::clock::{SAVE_MEMBERS, SAVE_RULES};
-use super::driver::{DriveError, Driver, seam};
+use super::driver::{DriveError, Driver};
 use crate::dataplane::render_full;
 use crate::metrics::{Metrics, Trouble};
 use crate::plan::cleanup;
@@ -107,9 +107,8 @@ pub fn restore(driver: &mut Driver, saved: &Saved) -> Result<bool, DriveError> {
     kernel.prepare_bridges(&saved.ranges)?;
     kernel.ipset_restore(&saved.rendered.ipset)?;
     for (family, text) in &saved.rendered.iptables {
-        let family = seam(*family);
-        if super::driver::families(&**kernel).contains(&family) {
-            kernel.iptables_restore(family, text)?;
+        if super::driver::families(&**kernel).contains(family) {
+            kernel.iptables_restore(*family, text)?;
         }
     }
     Ok(true)

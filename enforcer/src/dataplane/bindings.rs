@@ -10,6 +10,10 @@ use std::net::IpAddr;
 /// Where a packet with a source that is not bound to its interface ends.
 const SPOOFED: &str = "RF-SPOOFED";
 
+/// Packets whose source and interface are not bound to each other: one of the two may be
+/// bound to something else.
+const UNBOUND: &str = "RF-UNBOUND";
+
 /// The kernel keeps at most 64 interfaces for one network in a `hash:net,iface` set.
 const INTERFACES: usize = 60;
 
@@ -75,22 +79,21 @@ pub(crate) fn sets(options: &Options) -> Vec<(KernelSet, BTreeSet<String>)> {
 }
 
 /// The rules, first of all: a source that is bound comes from its interface, and a
-/// bound interface sends nothing else.
+/// bound interface sends nothing else. A packet that is as it should be costs one look
+/// into a set.
 pub(crate) fn rules(context: &Context<'_>, ruleset: &mut Ruleset) -> Vec<String> {
     let (options, family) = (context.options, context.family);
     if options.bindings.is_empty() {
         return Vec::new();
     }
     let bind = name(family, "bind");
-    let unbound = format!("-m set ! --match-set {bind} src,src -j {SPOOFED}");
-    let mut rules = vec![format!(
-        "-m set --match-set {} src {unbound}",
-        name(family, "bound")
-    )];
+    let bound = name(family, "bound");
+    let mut unbound = vec![format!("-m set --match-set {bound} src -j {SPOOFED}")];
     for index in 0..interfaces(options).len().div_ceil(INTERFACES) {
         let set = name(family, &format!("iface{index}"));
-        rules.push(format!("-m set --match-set {set} src,src {unbound}"));
+        unbound.push(format!("-m set --match-set {set} src,src -j {SPOOFED}"));
     }
+    ruleset.decide(UNBOUND, unbound);
     let mut spoofed = Vec::new();
     if family == Family::V6 {
         spoofed.push("-s fe80::/10 -j RETURN".to_owned());
@@ -101,5 +104,5 @@ pub(crate) fn rules(context: &Context<'_>, ruleset: &mut Ruleset) -> Vec<String>
         comment("ringfence: not this interface's address")
     ));
     ruleset.decide(SPOOFED, spoofed);
-    rules
+    vec![format!("-m set ! --match-set {bind} src,src -j {UNBOUND}")]
 }

@@ -68,7 +68,7 @@ fn text(ruleset: &Ruleset) -> String {
             continue;
         }
         line(&mut out, &format!("# {}", table.purpose()));
-        line(&mut out, &format!("*{}", table.as_str()));
+        line(&mut out, &format!("*{}", table.name()));
         for ((_, name), _) in chains() {
             line(&mut out, &format!(":{name} - [0:0]"));
         }

@@ -67,7 +67,7 @@ pub fn parse_readback(
             reader
                 .line(line, &mut readback)
                 .map_err(|reason| ParseError {
-                    tool: family.save_tool(),
+                    tool: save_tool(*family),
                     line: index + 1,
                     reason,
                     text: line.to_owned(),
@@ -75,6 +75,13 @@ pub fn parse_readback(
         }
     }
     Ok(readback)
+}
+
+fn save_tool(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables-save",
+        Family::V6 => "ip6tables-save",
+    }
 }
 
 fn parse_sets(text: &str) -> Result<BTreeMap<String, SavedSet>, ParseError> {
@@ -134,13 +141,11 @@ impl RulesReader {
         if let Some(comment) = line.strip_prefix('#') {
             // `# Table `mangle' is incompatible, use 'nft' tool.`
             if comment.contains("is incompatible") {
-                let table = Table::ALL
-                    .into_iter()
-                    .find(|t| comment.contains(t.as_str()));
+                let table = Table::ALL.into_iter().find(|t| comment.contains(t.name()));
                 readback.unreadable.extend(table.map(|t| (self.family, t)));
             }
         } else if let Some(name) = line.strip_prefix('*') {
-            self.table = Table::ALL.into_iter().find(|t| t.as_str() == name.trim());
+            self.table = Table::ALL.into_iter().find(|t| t.name() == name.trim());
             self.places.clear();
         } else if let (Some(table), Some(chain)) = (self.table, line.strip_prefix(':')) {
             let name = chain.split(' ').next().ok_or("a chain without a name")?;

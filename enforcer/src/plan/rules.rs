@@ -57,7 +57,7 @@ fn section(
         return;
     }
     stats.chains += changed.len() + stale.len();
-    input.extend(["*", table.as_str(), "\n"]);
+    input.extend(["*", table.name(), "\n"]);
     for ((_, name), _) in &changed {
         // Makes the chain, or empties it.
         input.extend([":", name, " - [0:0]\n"]);

@@ -1,6 +1,6 @@
 //! Which flavour of iptables the node's other programs use.
 
-use super::programs::{SearchPath, stem};
+use super::programs::SearchPath;
 use super::{Error, Family, Flavour, OWN_CHAIN_PREFIX, command, nftables};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ pub(super) fn default_flavour(
     search: &SearchPath,
     timeout: Duration,
 ) -> Result<Option<Flavour>, Error> {
-    let Some(iptables) = search.find(stem(Family::V4)) else {
+    let Some(iptables) = search.find(Family::V4.stem()) else {
         return Ok(None);
     };
     let output = command::run(&iptables, &["--version"], "", timeout)?;

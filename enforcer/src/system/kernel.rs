@@ -2,6 +2,7 @@
 
 use super::conntrack::{Dump, Entry, FlowKey, MarkFilter, Marked};
 use super::{BridgeReport, Bypass, Error};
+use crate::netfilter::{Family, Table};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -88,77 +89,6 @@ pub trait Kernel: Send + Sync + fmt::Debug {
 pub const OWN_SET_PREFIX: &str = "RF";
 /// Names of our chains begin so.
 pub const OWN_CHAIN_PREFIX: &str = "RF-";
-
-/// An address family, as iptables knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4: `iptables`.
-    V4,
-    /// IPv6: `ip6tables`.
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() {
-            Self::V4
-        } else {
-            Self::V6
-        }
-    }
-
-    /// How nft names the family: `ip` or `ip6`.
-    pub fn nft_name(self) -> &'static str {
-        match self {
-            Self::V4 => "ip",
-            Self::V6 => "ip6",
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        })
-    }
-}
-
-/// The tables that the enforcer has rules in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Table {
-    /// Decides.
-    Mangle,
-    /// Refuses.
-    Filter,
-    /// Drops what is left.
-    Security,
-}
-
-impl Table {
-    /// In the order in which a packet meets them.
-    pub const ALL: [Self; 3] = [Self::Mangle, Self::Filter, Self::Security];
-
-    /// As in `iptables -t`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mangle => "mangle",
-            Self::Filter => "filter",
-            Self::Security => "security",
-        }
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The two implementations behind the name iptables. Both may hold rules at once; a
 /// node should use one.

@@ -30,10 +30,9 @@ mod report;
 
 pub mod conntrack;
 
+pub use crate::netfilter::{Family, Table};
 pub use error::Error;
-pub use kernel::{
-    EntryPoint, Family, Flavour, HandlesByChain, Ipv6, Kernel, Options, Readback, Table,
-};
+pub use kernel::{EntryPoint, Flavour, HandlesByChain, Ipv6, Kernel, Options, Readback};
 pub use kernel::{OWN_CHAIN_PREFIX, OWN_SET_PREFIX};
 pub use linux::LinuxKernel;
 pub use report::{BridgeReport, Bypass, Mechanism, Shortfall};

@@ -46,7 +46,7 @@ impl SearchPath {
         verb: &str,
         default: Option<Flavour>,
     ) -> Result<PathBuf, Error> {
-        let stem = stem(family);
+        let stem = family.stem();
         let exact = format!("{stem}-{flavour}-{verb}");
         self.find(&exact)
             .or_else(|| {
@@ -63,14 +63,6 @@ impl SearchPath {
             package,
             searched: searched.join(":"),
         }
-    }
-}
-
-/// `iptables` or `ip6tables`.
-pub(super) fn stem(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "iptables",
-        Family::V6 => "ip6tables",
     }
 }
 

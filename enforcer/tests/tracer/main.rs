@@ -19,7 +19,7 @@ mod set;
 mod world;
 
 use kernel::Kernel;
-use packet::{Hook, Outcome, Packet, Transport};
+use packet::{Hook, Outcome, Packet, Segment, Transport};
 use ringfence_enforcer::dataplane::{Family, Options, Readback, parse_readback, render_full};
 use ringfence_policy::Program;
 

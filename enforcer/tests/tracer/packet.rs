@@ -24,9 +24,20 @@ impl Outcome {
     }
 }
 
+/// What a TCP segment is about, by its flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// Opens.
+    Syn,
+    /// Resets.
+    Rst,
+    /// Anything in the middle.
+    Other,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
-    Tcp { syn: bool },
+    Tcp(Segment),
     Udp,
     Sctp,
     Icmp(u8),
@@ -48,8 +59,6 @@ pub(crate) struct Packet {
     pub pkttype: &'static str,
     pub in_iface: &'static str,
     pub src_local: bool,
-    /// A TCP reset.
-    pub rst: bool,
 }
 
 impl Packet {
@@ -60,7 +69,7 @@ impl Packet {
                 protocol: Protocol::Tcp,
                 src,
                 dst,
-            } => (Transport::Tcp { syn: true }, src, dst),
+            } => (Transport::Tcp(Segment::Syn), src, dst),
             L4::Ports {
                 protocol: Protocol::Udp,
                 src,
@@ -89,7 +98,6 @@ impl Packet {
             dport,
             ctstate: if discovery { "UNTRACKED" } else { "NEW" },
             dnat: false,
-            rst: false,
             connmark: 0,
             // Whatever was there before must not matter.
             mark: 0x1000,
@@ -107,7 +115,7 @@ impl Packet {
     /// The protocol as `-p` names it.
     pub fn protocol(&self) -> &'static str {
         match self.transport {
-            Transport::Tcp { .. } => "tcp",
+            Transport::Tcp(_) => "tcp",
             Transport::Udp => "udp",
             Transport::Sctp => "sctp",
             Transport::Icmp(_) => {

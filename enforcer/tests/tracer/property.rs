@@ -3,11 +3,11 @@
 //! deny.
 
 use super::world::{self, Edit, NODES};
-use super::{Hook, Kernel, Packet, Transport, contents, loaded, readback};
+use super::{Hook, Kernel, Packet, Segment, Transport, contents, loaded, readback};
 use proptest::prelude::*;
 use ringfence_enforcer::dataplane::Options;
 use ringfence_enforcer::plan::Planner;
-use ringfence_policy::evaluate::{Evaluator, Side};
+use ringfence_policy::evaluate::Evaluator;
 use ringfence_policy::model::{Flow, L4, Name, Protocol};
 use ringfence_policy::snapshot::{Settings, Snapshot};
 use ringfence_policy::{Compiler, compile};
@@ -31,16 +31,6 @@ fn passes(kernel: &Kernel, snapshot: &Snapshot, node: &str, mut packet: Packet) 
     kernel.trace(hook, &packet).passed()
 }
 
-/// An address that no known pod has is shut for what is forwarded; between it and its
-/// own node nothing is judged, as for every pod.
-fn unknown_and_its_node(snapshot: &Snapshot, flow: &Flow, side: &Side) -> bool {
-    let Side::UnknownPod { node } = side else {
-        return false;
-    };
-    let addresses = &snapshot.nodes[node].addresses;
-    addresses.contains(&flow.src) || addresses.contains(&flow.dst)
-}
-
 fn settings() -> impl Strategy<Value = Settings> {
     (any::<bool>(), any::<bool>()).prop_map(|(enforce_node_traffic, drop_unknown_pods)| Settings {
         enforce_node_traffic,
@@ -55,9 +45,9 @@ fn flows(count: usize) -> impl Strategy<Value = Vec<Flow>> {
 /// The packet, and what it would be in the middle of a flow or of nothing.
 fn variants(packet: &Packet) -> Vec<Packet> {
     let mut all = vec![packet.clone()];
-    if matches!(packet.transport, Transport::Tcp { .. }) {
+    if matches!(packet.transport, Transport::Tcp(_)) {
         all.push(Packet {
-            transport: Transport::Tcp { syn: false },
+            transport: Transport::Tcp(Segment::Other),
             ..packet.clone()
         });
     }
@@ -80,9 +70,6 @@ proptest! {
         let kernels = NODES.map(|n| (n, loaded(&compile(&snapshot, &n.into(), settings), &options)));
         for flow in &flows {
             let verdict = evaluator.judge(flow);
-            if [&verdict.egress, &verdict.ingress].into_iter().any(|s| unknown_and_its_node(&snapshot, flow, s)) {
-                continue;
-            }
             let passed = kernels
                 .iter()
                 .all(|(node, kernel)| passes(kernel, &snapshot, node, Packet::first_of(flow)));
@@ -103,7 +90,7 @@ proptest! {
             let answer = Flow { src: flow.dst, dst: flow.src, l4 };
             for (node, kernel) in &kernels {
                 let mut packet = Packet::first_of(flow);
-                packet.transport = Transport::Tcp { syn: false };
+                packet.transport = Transport::Tcp(Segment::Other);
                 if hook(&snapshot, node, &mut packet) != Hook::Forward {
                     continue;
                 }

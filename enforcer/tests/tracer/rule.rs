@@ -1,6 +1,6 @@
 //! Rules: the part of iptables' language that is understood here.
 
-use super::packet::{Packet, Transport};
+use super::packet::{Packet, Segment, Transport};
 use super::set::{Member, Sets};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -240,8 +240,8 @@ impl Match {
             Self::Protocol(name) => p.protocol() == name,
             Self::SrcPorts(list) => within(list, p.sport),
             Self::DstPorts(list) => within(list, p.dport),
-            Self::SynOnly => p.transport == Transport::Tcp { syn: true },
-            Self::Reset => matches!(p.transport, Transport::Tcp { .. }) && p.rst,
+            Self::SynOnly => p.transport == Transport::Tcp(Segment::Syn),
+            Self::Reset => p.transport == Transport::Tcp(Segment::Rst),
             Self::CtState(states) => states
                 .iter()
                 .any(|s| s == p.ctstate || (s == "DNAT" && p.dnat)),

@@ -1,6 +1,6 @@
 //! What becomes of packets, trap by trap.
 
-use super::super::{Hook, Outcome, Packet, Transport, loaded};
+use super::super::{Hook, Outcome, Packet, Segment, Transport, loaded};
 use super::{edit, ip, reset, shop, tcp};
 use ringfence_enforcer::dataplane::{Backstop, DenyAction, Family, Options, render_full};
 use test_case::test_case;
@@ -101,13 +101,13 @@ fn an_answer_that_is_picked_up_in_the_middle_passes() {
     // It may be the answer to a connection that db opened, which nothing forbids.
     let mut answer = tcp("10.1.2.8", "10.1.1.5", 41_000);
     answer.sport = 5432;
-    answer.transport = Transport::Tcp { syn: false };
+    answer.transport = Transport::Tcp(Segment::Other);
     assert_eq!(
         kernel.trace(Hook::Forward, &answer),
         Outcome::Passed,
         "db's egress is open"
     );
-    answer.transport = Transport::Tcp { syn: true };
+    answer.transport = Transport::Tcp(Segment::Syn);
     assert_eq!(kernel.trace(Hook::Forward, &answer), reset());
 }
 
@@ -167,14 +167,14 @@ fn service_traffic_in_output_is_judged() {
 fn our_own_resets_of_a_cut_flow_get_out() {
     let kernel = loaded(&shop(), &Options::default());
     let mut reset = tcp("10.1.1.5", "10.1.2.8", 40_000);
-    reset.transport = Transport::Tcp { syn: false };
+    reset.transport = Transport::Tcp(Segment::Other);
     (reset.ctstate, reset.connmark) = ("ESTABLISHED", 0x1000);
     assert!(
         !kernel.trace(Hook::Output, &reset).passed(),
         "data of a cut flow"
     );
     // The mark comes along with net.ipv4.fwmark_reflect (trap 11).
-    (reset.rst, reset.mark) = (true, 0x1000);
+    (reset.transport, reset.mark) = (Transport::Tcp(Segment::Rst), 0x1000);
     assert_eq!(kernel.trace(Hook::Output, &reset), Outcome::Passed);
     assert!(
         !kernel.trace(Hook::Forward, &reset).passed(),
