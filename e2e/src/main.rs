@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringfence_e2e::case::{Case, CaseResult, ObjectsKind, Options, Runner, Status};
+use ringfence_e2e::case::{self, Case, CaseResult, ObjectsKind, Options, Runner, Status, Variant};
 use ringfence_e2e::fabric::PodKind;
 use ringfence_e2e::{bench, cases, demo, report, sandbox, selftest};
+use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -67,6 +69,10 @@ struct Run {
     /// Only this kind of pod.
     #[arg(long, value_enum)]
     pods: Option<Pods>,
+    /// How many cases are played at once, each in a world of its own; default: one for
+    /// each core, at least 2.
+    #[arg(long, value_name = "NUMBER")]
+    parallel: Option<NonZero<usize>>,
     /// Stop at the first failure and keep its world until Enter is pressed.
     #[arg(long)]
     keep: bool,
@@ -147,7 +153,7 @@ fn run(command: Command) -> Result<bool> {
             let options = run.options()?;
             sandbox::enter()?;
             logging.init();
-            self_test(&cases, &options, &run.report)
+            self_test(&cases, &options, &run)
         }
     }
 }
@@ -192,8 +198,7 @@ impl Run {
 
     fn play(&self, cases: &[Case], options: &Options) -> Result<bool> {
         let start = Instant::now();
-        let mut runner = Runner::new(options.clone());
-        let mut variants = runner.variants(cases);
+        let mut variants = Runner::new(options.clone()).variants(cases);
         let exact: Vec<&String> = self
             .selection
             .cases
@@ -209,25 +214,22 @@ impl Run {
         if variants.is_empty() {
             bail!("nothing to play: no variant of these cases was asked for");
         }
-        let mut results: Vec<CaseResult> = Vec::new();
-        'all: for _ in 0..self.repeat {
-            for variant in &variants {
-                let result = runner.play(variant);
-                println!("{}", report::line(&result));
-                let failed = matches!(result.status, Status::Failed(_));
-                if failed {
-                    println!(
-                        "{}",
-                        report::failure(&result, &self.repeat_command(&result.name))
-                    );
-                }
-                results.push(result);
-                if failed && self.keep {
-                    runner.show_kept();
-                    break 'all;
-                }
+        let all: Vec<Variant> = (0..self.repeat).flat_map(|_| variants.clone()).collect();
+        let tell = |_: &Variant, result: &mut CaseResult, runner: &Runner| {
+            let mut text = report::line(result);
+            let failed = matches!(result.status, Status::Failed(_));
+            if failed {
+                text.push('\n');
+                text.push_str(&report::failure(result, &self.repeat_command(&result.name)));
             }
-        }
+            println!("{text}");
+            if failed && self.keep {
+                runner.show_kept();
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let results = case::play(&all, options, self.workers(), tell);
         report::write(&results, &self.report)?;
         println!(
             "{} cases in {:.1} s",
@@ -238,6 +240,12 @@ impl Run {
         Ok(!results
             .iter()
             .any(|r| matches!(r.status, Status::Failed(_))))
+    }
+
+    /// Much of a case is waiting: two workers are faster even on one core.
+    fn workers(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.parallel.map_or(cores.max(2), NonZero::get)
     }
 
     fn repeat_command(&self, name: &str) -> String {
@@ -274,9 +282,9 @@ fn find_enforcer(given: Option<&Path>) -> Result<PathBuf> {
     std::path::absolute(&path).context("the enforcer's path")
 }
 
-fn self_test(cases: &[Case], options: &Options, folder: &Path) -> Result<bool> {
+fn self_test(cases: &[Case], options: &Options, run: &Run) -> Result<bool> {
     let tell = |result: &CaseResult| println!("{}", report::line(result));
-    let mut results = selftest::without_enforcer(cases, options, tell);
+    let mut results = selftest::without_enforcer(cases, options, run.workers(), tell);
     if options.enforcer.is_some() {
         results.push(selftest::with_a_rule_missing(options));
         results.last().into_iter().for_each(tell);
@@ -287,7 +295,7 @@ fn self_test(cases: &[Case], options: &Options, folder: &Path) -> Result<bool> {
     {
         println!("{}", report::failure(result, "ringfence-e2e self-test"));
     }
-    report::write(&results, &folder.join("self-test"))?;
+    report::write(&results, &run.report.join("self-test"))?;
     println!("{}", report::summary(&results));
     Ok(!results
         .iter()

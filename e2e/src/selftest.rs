@@ -1,9 +1,12 @@
 //! Does the harness notice? A suite that cannot go red proves nothing.
 
-use crate::case::{Case, CaseResult, Failure, Fault, Options, Runner, Stage, Status, Step, matrix};
+use crate::case::{
+    Case, CaseResult, Failure, Fault, Options, Runner, Stage, Status, Step, matrix, play,
+};
 use crate::fabric::PodKind;
 use crate::probe::tcp;
 use anyhow::{Context, Result};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// With the enforcer off every deny must fail and nothing else may. Returns one result
@@ -11,22 +14,19 @@ use std::time::Instant;
 pub fn without_enforcer(
     cases: &[Case],
     options: &Options,
-    tell: impl Fn(&CaseResult),
+    workers: usize,
+    tell: impl Fn(&CaseResult) + Sync,
 ) -> Vec<CaseResult> {
-    let mut runner = Runner::new(Options {
+    let options = Options {
         enforcer: None,
         ..options.clone()
-    });
-    let variants = runner.variants(cases);
-    variants
-        .iter()
-        .map(|variant| {
-            let mut result = runner.play(variant);
-            result.status = turned(variant.case, &result);
-            tell(&result);
-            result
-        })
-        .collect()
+    };
+    let variants = Runner::new(options.clone()).variants(cases);
+    play(&variants, &options, workers, |variant, result, _| {
+        result.status = turned(variant.case, result);
+        tell(result);
+        ControlFlow::Continue(())
+    })
 }
 
 /// The judgement of a case that was played without an enforcer.

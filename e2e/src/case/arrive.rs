@@ -4,8 +4,8 @@
 use crate::fabric::Topology;
 use crate::objects::{Reference, State};
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::{Value, json};
 use ringfence_policy::{Snapshot, path};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 

@@ -2,6 +2,7 @@
 
 mod arrive;
 mod base;
+mod crew;
 mod diagnose;
 mod expect;
 mod oracle;
@@ -9,9 +10,10 @@ mod run;
 mod stage;
 mod streams;
 
+pub use crew::play;
 pub use expect::{Expect, cells, matrix};
 pub use oracle::rehearse;
-pub use run::{CaseResult, Failure, Fault, Options, Runner, Status};
+pub use run::{CaseResult, Failure, Fault, Options, Runner, Status, Variant};
 pub use stage::{ObjectsKind, Setup, Stage};
 
 use crate::fabric::{Placement, PodKind, Services, Topology};

@@ -91,6 +91,13 @@ pub struct Variant<'a> {
     pub topology: Topology,
 }
 
+impl Variant<'_> {
+    /// Whether both can be played on one stage.
+    pub fn shares_world(&self, other: &Self) -> bool {
+        self.topology == other.topology && self.case.flags == other.case.flags
+    }
+}
+
 /// Plays one case after another, on the same stage as long as the world is the same.
 pub struct Runner {
     options: Options,
@@ -123,10 +130,8 @@ impl Runner {
         }
         let mut sorted: Vec<Variant> = Vec::with_capacity(all.len());
         while let Some(first) = all.first() {
-            let key = (first.topology.clone(), first.case.flags.clone());
-            let (same, rest) = all
-                .into_iter()
-                .partition(|v| v.topology == key.0 && v.case.flags == key.1);
+            let first = first.clone();
+            let (same, rest) = all.into_iter().partition(|v| v.shares_world(&first));
             sorted.extend::<Vec<Variant>>(same);
             all = rest;
         }
@@ -340,7 +345,7 @@ impl Play<'_> {
 
     /// Denies everything and sees that it is denied: the enforcer was awake all along.
     fn canary(&mut self) -> Result<()> {
-        self.stage.reset().context("clearing away the case")?;
+        self.stage.clear().context("clearing away the case")?;
         let mut namespaces: Vec<&str> = self
             .case
             .pods

@@ -331,8 +331,8 @@ impl Stage {
         self.wait_applied()
     }
 
-    /// Back to what every case finds.
-    pub fn reset(&mut self) -> Result<()> {
+    /// The objects that every case finds, and no others; does not wait.
+    pub(super) fn clear(&mut self) -> Result<()> {
         self.is_patient = true;
         self.flows.clear();
         let extra: Vec<Reference> = self
@@ -348,6 +348,12 @@ impl Stage {
         for object in self.base.iter().map(|(_, o)| o.clone()).collect::<Vec<_>>() {
             self.put(&object)?;
         }
+        Ok(())
+    }
+
+    /// Back to what every case finds.
+    pub fn reset(&mut self) -> Result<()> {
+        self.clear()?;
         self.wait_applied()?;
         // What earlier cases left in conntrack is not this case's history.
         for node in self.world.nodes() {
@@ -392,17 +398,23 @@ impl Stage {
         })
     }
 
+    /// Whether both ends of a flow see a reset when it is cut. Where a Service lies in
+    /// between, the client of a bridge sees none (dataplane.md, trap 5).
+    pub(super) fn resets(&self, cell: &Cell) -> bool {
+        let tcp = matches!(cell.transport, Transport::Port(Protocol::Tcp, _));
+        tcp && self.deny_action() == DenyAction::Reject && !is_service(cell)
+    }
+
     /// The probe of a cell.
     pub fn shot(&self, cell: &Cell) -> Result<Shot> {
         let (source, target) = oracle::ends(&self.names(), cell)?;
         // Behind a Service and a node port somebody listens, or kube-proxy answers.
-        let service = cell.to.starts_with(arrive::SERVICE) || oracle::is_node_port(cell.transport);
         Ok(Shot {
             netns: self.world.host(&cell.from)?.netns.clone(),
             source,
             target,
             transport: cell.transport,
-            listening: service || self.net.is_listening(target, cell.transport),
+            listening: is_service(cell) || self.net.is_listening(target, cell.transport),
             patience: ANSWER,
         })
     }
@@ -421,6 +433,11 @@ impl Stage {
             .collect::<Result<Vec<_>>>()?;
         self.net.fire(&shots)
     }
+}
+
+/// Whether a cell calls a Service, by its cluster address or a node port.
+fn is_service(cell: &Cell) -> bool {
+    cell.to.starts_with(arrive::SERVICE) || oracle::is_node_port(cell.transport)
 }
 
 /// An object with other labels.

@@ -16,6 +16,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// server on the other.
 pub struct Flow {
     title: String,
+    /// Both ends must see a reset when it is cut.
+    resets: bool,
     streams: [(Side, Stream); 2],
 }
 
@@ -39,38 +41,59 @@ impl Flow {
         let open = |side| Ok::<_, anyhow::Error>((side, Stream::open(stage.net(), &shot)?));
         Ok(Self {
             title: format!("flow {cell}"),
+            resets: stage.resets(&cell),
             streams: [open(Side::Client)?, open(Side::Server)?],
         })
     }
 
-    /// What still passes although nothing should; empty when the flow is cut. `lively`
-    /// waits, while both ends keep talking, to see whether anything comes through.
+    /// What still passes although nothing should, and who is not told; empty when the flow
+    /// is cut as it must be. Both ends keep talking at first, to see whether anything comes
+    /// through.
     pub fn leaks(&self) -> Vec<String> {
-        let mut leaks = Vec::new();
         // What was on its way when the change took effect arrives within a moment.
         std::thread::sleep(SILENCE / 10);
-        let before: Vec<(u64, u64)> = self.streams.iter().map(|(_, s)| s.received()).collect();
+        let mut leaks: Vec<String> = std::thread::scope(|scope| {
+            let judges = self
+                .streams
+                .each_ref()
+                .map(|(side, stream)| scope.spawn(|| self.leaks_of(*side, stream)));
+            judges
+                .into_iter()
+                .flat_map(|judge| {
+                    judge
+                        .join()
+                        .unwrap_or_else(|_| vec!["judging a flow panicked".into()])
+                })
+                .collect()
+        });
+        leaks.dedup();
+        leaks
+    }
+
+    /// Of one stream; `first` is the end that speaks first.
+    fn leaks_of(&self, first: Side, stream: &Stream) -> Vec<String> {
+        let mut leaks = Vec::new();
+        let before = stream.received();
         std::thread::sleep(SILENCE / 2);
-        for ((side, stream), before) in self.streams.iter().zip(before) {
-            stream.hush();
-            self.compare(
-                &mut leaks,
-                "while both ends talked",
-                before,
-                stream.received(),
-            );
-            for speaker in [*side, side.other()] {
-                let before = stream.received();
-                if stream.say(speaker, SILENCE) == Hearing::Heard {
-                    leaks.push(format!(
-                        "{}: the {speaker:?} spoke and was heard",
-                        self.title
-                    ));
-                }
-                self.compare(&mut leaks, "after one end spoke", before, stream.received());
+        stream.hush();
+        let after = stream.received();
+        self.compare(&mut leaks, "while both ends talked", before, after);
+        for speaker in [first, first.other()] {
+            let before = stream.received();
+            if stream.say(speaker, SILENCE) == Hearing::Heard {
+                leaks.push(format!(
+                    "{}: the {speaker:?} spoke and was heard",
+                    self.title
+                ));
+            }
+            self.compare(&mut leaks, "after one end spoke", before, stream.received());
+            if self.resets && !stream.is_told(speaker, ANSWER) {
+                leaks.push(format!(
+                    "{}: the {speaker:?} spoke and saw no reset",
+                    self.title
+                ));
             }
         }
-        leaks.dedup();
         leaks
     }
 

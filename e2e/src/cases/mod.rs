@@ -14,7 +14,15 @@ use crate::case::Case;
 
 /// Every case, in the order in which they are listed.
 pub fn all() -> Vec<Case> {
-    [upstream::cases(), established::cases(), router::cases(), seeds::cases(), traps::cases(), faults::cases()].concat()
+    [
+        upstream::cases(),
+        established::cases(),
+        router::cases(),
+        seeds::cases(),
+        traps::cases(),
+        faults::cases(),
+    ]
+    .concat()
 }
 
 #[cfg(test)]

@@ -191,7 +191,9 @@ impl Topology {
             let (namespace, name) = key.split_once('/').unwrap_or(("default", key));
             let (pinned, host) = pinned
                 .and_then(|node| node.split_once(':'))
-                .map_or((pinned, None), |(node, host)| (Some(node), host.parse().ok()));
+                .map_or((pinned, None), |(node, host)| {
+                    (Some(node), host.parse().ok())
+                });
             let node = match (pinned, placement) {
                 (Some(node), _) => node.to_owned(),
                 (None, Placement::Same) => self.nodes[0].name.clone(),

@@ -68,7 +68,7 @@ impl Writer {
 struct End {
     writer: tokio::sync::Mutex<Writer>,
     received: watch::Sender<u64>,
-    broken: Mutex<Option<String>>,
+    broken: watch::Sender<Option<String>>,
 }
 
 impl End {
@@ -76,7 +76,7 @@ impl End {
         Arc::new(Self {
             writer: tokio::sync::Mutex::new(writer),
             received: watch::Sender::new(0),
-            broken: Mutex::new(None),
+            broken: watch::Sender::new(None),
         })
     }
 
@@ -84,18 +84,23 @@ impl End {
         self.received.send_modify(|n| *n += count);
     }
 
+    /// Keeps the first reason.
     fn fail(&self, reason: String) {
-        self.broken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(reason);
+        self.broken.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert(reason);
+            first
+        });
     }
 
     fn broken(&self) -> Option<String> {
-        self.broken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.broken.borrow().clone()
+    }
+
+    /// Comes back when the end is broken.
+    async fn breaks(&self) {
+        // The sender is ours: it does not go away meanwhile.
+        let _ = self.broken.subscribe().wait_for(Option::is_some).await;
     }
 
     async fn send(&self, message: &[u8]) {
@@ -108,6 +113,8 @@ impl End {
 /// A TCP or UDP flow through which both ends keep talking until told to be still.
 pub struct Stream {
     runtime: Handle,
+    /// A refusal ends it for good; a UDP flow goes on after one.
+    connected: bool,
     message: Arc<[u8]>,
     client: Arc<End>,
     server: Arc<End>,
@@ -196,22 +203,35 @@ impl Stream {
         }
     }
 
-    /// One end speaks. Waits at most `patience` for the far end to hear it.
+    /// One end speaks. Waits at most `patience` for the far end to hear it; less when the
+    /// speaker's connection is reset, after which nothing can be heard.
     pub fn say(&self, side: Side, patience: Duration) -> Hearing {
         let (speaker, hearer) = (self.end(side), self.end(side.other()));
         let mut received = hearer.received.subscribe();
         let before = *received.borrow_and_update();
         let heard = self.runtime.block_on(async {
             speaker.send(&self.message).await;
-            timeout(patience, received.wait_for(|n| *n > before))
-                .await
-                .is_ok()
+            let answer = async {
+                tokio::select! {
+                    biased;
+                    heard = received.wait_for(|n| *n > before) => heard.is_ok(),
+                    () = speaker.breaks(), if self.connected => false,
+                }
+            };
+            timeout(patience, answer).await.unwrap_or(false)
         });
         match speaker.broken() {
             _ if heard => Hearing::Heard,
             Some(reason) => Hearing::Reset(reason),
             None => Hearing::Silence,
         }
+    }
+
+    /// Whether an end that has spoken learns within `patience` that its connection is gone.
+    pub fn is_told(&self, side: Side, patience: Duration) -> bool {
+        let end = self.end(side);
+        self.runtime
+            .block_on(async { timeout(patience, end.breaks()).await.is_ok() })
     }
 }
 
@@ -260,6 +280,7 @@ async fn open(net: &Net, shot: &Shot, raw: socket2::Socket) -> Result<Stream> {
     }
     Ok(Stream {
         runtime: net.runtime.handle().clone(),
+        connected: protocol == Protocol::Tcp,
         message,
         client,
         server,

@@ -22,6 +22,8 @@ pub fn cases() -> Vec<Case> {
                     see_denied(stage, "y/b", "x/a", transport)?;
                 }
                 see(stage, "x/a", "y/a", tcp(80), Outcome::Allowed)?;
+                // Whose rule is first, and so whether a refusal is heard, is open here.
+                tables(stage, "-D FORWARD -j KUBE-FORWARD")?;
                 stage.spoil();
                 Ok(())
             }),
