@@ -6,7 +6,17 @@ use super::engine::Engine;
 use super::flows::{self, Due, Pass};
 use crate::metrics::Phase;
 use crate::system;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long no pass is made after one that took `took`: under load passes take a tenth of
+/// the time. With a hundred thousand flows a tenth would hold everything back for
+/// seconds, so that they then take more.
+fn rest(took: Duration) -> Duration {
+    (9 * took).min(LONGEST_REST)
+}
+
+/// What is denied goes on, and nothing is called applied, for this long at most.
+const LONGEST_REST: Duration = Duration::from_millis(300);
 
 impl Engine {
     pub(super) fn flows_wait(&self) -> bool {
@@ -35,7 +45,7 @@ impl Engine {
             return;
         }
         let took = start.elapsed();
-        self.flows_from = now + 10 * took;
+        self.flows_from = now + took + rest(took);
         if due != Due::Cut {
             // Entries that were confirmed during the dump may not have been in it. Under
             // load one look is for all passes before it, and is not put off by them.
@@ -112,4 +122,19 @@ impl Engine {
 /// A count as a gauge's value.
 pub(super) fn gauge(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    #[test_case(1, 9; "few flows")]
+    #[test_case(20, 180; "twenty thousand")]
+    #[test_case(130, 300; "a hundred thousand")]
+    #[test_case(2_000, 300; "no table holds a change back for long")]
+    fn passes_rest(took: u64, rests: u64) {
+        let rests = Duration::from_millis(rests);
+        assert_eq!(rest(Duration::from_millis(took)), rests);
+    }
 }
