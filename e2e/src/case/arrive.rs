@@ -53,12 +53,24 @@ pub(super) fn service_addresses(state: &State, key: &str) -> Result<Vec<IpAddr>>
     let service = state
         .get(&reference)
         .with_context(|| format!("{reference} was not applied"))?;
-    let address = service.pointer("/spec/clusterIP").and_then(Value::as_str);
-    // An API server gives one out; a rehearsal has none.
-    let address = address.unwrap_or("10.96.255.254");
-    Ok(vec![address.parse().with_context(|| {
-        format!("{reference}: clusterIP {address}")
-    })?])
+    let all = service
+        .pointer("/spec/clusterIPs")
+        .and_then(Value::as_array);
+    let mut all: Vec<&str> = all
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if all.is_empty() {
+        let address = service.pointer("/spec/clusterIP").and_then(Value::as_str);
+        // An API server gives one out; a rehearsal has none.
+        all.push(address.unwrap_or("10.96.255.254"));
+    }
+    let parsed = all.into_iter().map(|address| {
+        let read = address.parse();
+        read.with_context(|| format!("{reference}: cluster address {address}"))
+    });
+    parsed.collect()
 }
 
 /// Every address and port to which a Service leads, and how many Service ports do.

@@ -76,6 +76,31 @@ pub fn cases() -> Vec<Case> {
             )
             // Tomcat listens on 8080, and the rule says 80: nobody gets there.
             .expect(from(&["lan", "office", "demo-project/web"], 8080).denied("*", "*")),
+        case("guide-ingress-from-an-address-by-a-node-port")
+            .only(ObjectsKind::Apiserver)
+            .serves(&[tcp(8080)])
+            .label("Pod demo-project/tomcat", &[("app", "tomcat")])
+            .apply(seed!("000/c-ingress-from-cidr"))
+            .patch("Service demo-project/demo-service", "{spec: {ports: [{name: http, protocol: TCP, port: 80, targetPort: 8080, nodePort: 30080}]}}")
+            // The rule has the Service's port, and Tomcat another.
+            .expect(by_node_port().denied("*", "*"))
+            .patch("NetworkPolicy demo-project/ingress-from-client", "{spec: {ingress: [{from: [{ipBlock: {cidr: 192.168.1.1/32}}], ports: [{port: 8080}]}]}}")
+            .expect(
+                by_node_port()
+                    .denied("*", "*")
+                    .allowed("lan", "node1")
+                    .seen("lan", "node1", "lan"),
+            )
+            // With Cluster another node answers as well, but not for him: it is asked as itself.
+            .patch("Service demo-project/demo-service", "{spec: {externalTrafficPolicy: Cluster}}")
+            .expect(by_node_port().denied("*", "*").allowed("lan", "node1"))
+            .policy("demo-project/nodes", "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.102.123.0/24}}], ports: [{port: 8080}]}]}")
+            .expect(
+                by_node_port()
+                    .denied("*", "node1")
+                    .allowed("lan", "node1")
+                    .seen("lan", "node2", "node2"),
+            ),
         case("guide-egress-to-an-address")
             .apply(seed!("000/d-egress-to-cidr"))
             .expect(
@@ -131,6 +156,20 @@ fn isolated() -> Expect {
     from_outside()
         .denied("*", "demo-project/*")
         .allowed("demo-project/*", "demo-project/*")
+}
+
+/// Clients outside to demo-service; Tomcat is on node1.
+fn by_node_port() -> Expect {
+    cells(
+        &[tcp(30_080)],
+        &[
+            ("lan", "node1"),
+            ("lan", "node2"),
+            ("office", "node1"),
+            ("office", "node2"),
+            ("stranger", "node1"),
+        ],
+    )
 }
 
 /// These clients to Tomcat.

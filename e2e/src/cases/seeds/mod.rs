@@ -14,9 +14,11 @@ macro_rules! seed {
 }
 
 mod definition;
+mod doors;
 #[cfg(test)]
 mod fixtures;
 mod guide;
+mod load_balancer;
 mod node_ports;
 mod policies;
 mod tencent;
@@ -29,6 +31,8 @@ pub fn cases() -> Vec<Case> {
         guide::cases(),
         definition::cases(),
         node_ports::cases(),
+        load_balancer::cases(),
+        doors::cases(),
         tencent::cases(),
         policies::cases(),
     ]

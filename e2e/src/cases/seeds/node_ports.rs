@@ -196,20 +196,21 @@ fn by_cluster_ip() -> Expect {
     )
 }
 
+/// The document's world with Services.
+pub(super) fn behind(mode: ProxyMode, name: &'static str) -> Case {
+    world(name)
+        .only(ObjectsKind::Apiserver)
+        .services(Services {
+            mode,
+            pods: (Ipv4Addr::new(10, 233, 64, 0), 18),
+            range: (Ipv4Addr::new(10, 233, 0, 0), 18),
+            ..Services::default()
+        })
+        .tags(&["node-port"])
+}
+
 fn through(mode: ProxyMode, names: [&'static str; 5]) -> Vec<Case> {
-    let services = Services {
-        mode,
-        pods: (Ipv4Addr::new(10, 233, 64, 0), 18),
-        range: (Ipv4Addr::new(10, 233, 0, 0), 18),
-        ..Services::default()
-    };
-    let case = |name| {
-        world(name)
-            .only(ObjectsKind::Apiserver)
-            .services(services)
-            .tags(&["node-port"])
-            .apply(FOO)
-    };
+    let case = |name| behind(mode, name).apply(FOO);
     // A node without the endpoint does not answer strangers to it, with Local.
     let silent = |expect: Expect| {
         expect
