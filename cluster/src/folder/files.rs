@@ -65,6 +65,13 @@ impl Tree {
         Ok(tree)
     }
 
+    /// One file, whatever its name ends in, as what a folder would be that has only this.
+    pub(super) fn of_file(path: &Path, meta: &Metadata) -> Self {
+        let mut tree = Self::default();
+        tree.find(path.to_owned(), path.to_owned(), Ok(Stamp::of(meta)));
+        tree
+    }
+
     fn enter(&mut self, folder: &Path, name: &Path, depth: usize) -> io::Result<()> {
         self.folders.insert(folder.to_owned());
         for entry in fs::read_dir(folder)? {

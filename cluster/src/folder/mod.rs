@@ -195,14 +195,20 @@ async fn changed(notice: &mut Option<Notice>) {
     }
 }
 
-/// Reads a folder once. A file that cannot be read or parsed is a [`Problem`]; only the
-/// folder itself not being there is an error.
+/// Reads a folder, or a single file, once. A file that cannot be read or parsed is a
+/// [`Problem`]; only the path itself not being there is an error.
 pub fn load_folder(
     path: &Path,
     default_namespace: &str,
 ) -> anyhow::Result<(Snapshot, Vec<Problem>)> {
-    let tree =
-        Tree::walk(path).with_context(|| format!("cannot read the folder {}", path.display()))?;
+    let tree = std::fs::metadata(path).and_then(|meta| {
+        if meta.is_dir() {
+            Tree::walk(path)
+        } else {
+            Ok(Tree::of_file(path, &meta))
+        }
+    });
+    let tree = tree.with_context(|| format!("cannot read {}", path.display()))?;
     let replacement = Loader::new(default_namespace.into()).load(&contents(&tree));
     let mut store = Store::new(Kind::ALL);
     store.handle(Event::Replace(Box::new(replacement)));
