@@ -39,14 +39,30 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match cli.command {
         None => agent::run(Settings::resolve(cli, std::env::var("NODE_NAME").ok())?),
         Some(Command::Cleanup) => {
-            let cleanup::Removed { rules, sets, flows } =
-                cleanup::run(&CommonSettings::resolve(&cli.common))?;
-            tracing::info!(
+            let removed = cleanup::run(&CommonSettings::resolve(&cli.common))?;
+            let cleanup::Removed {
                 rules,
                 sets,
                 flows,
-                "nothing of Ringfence is left on this node"
-            );
+                kept,
+            } = &removed;
+            if kept.is_empty() {
+                tracing::info!(
+                    rules,
+                    sets,
+                    flows,
+                    "nothing of Ringfence is left on this node"
+                );
+            } else {
+                tracing::warn!(
+                    rules,
+                    sets,
+                    flows,
+                    kept = kept.join(", "),
+                    "these sets are emptied but stay, because rules that are not ours use them: \
+                     remove those rules, then run cleanup again"
+                );
+            }
             Ok(())
         }
     }

@@ -1,5 +1,6 @@
 //! Netfilter's words that both the text (`dataplane`) and the seam (`system`) speak.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -98,4 +99,28 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// What can be told of a table whose rules the tools cannot print (iptables-nft beside
+/// foreign native rules). As long as it is equal to what was found after our last write,
+/// our rules are what they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opaque {
+    /// Rule handles of our own chains, in order, by chain name.
+    pub chains: BTreeMap<String, Vec<u64>>,
+    /// Rules in foreign chains that lead into ours.
+    pub entries: Vec<Entering>,
+}
+
+/// A rule in a foreign chain that leads into one of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entering {
+    /// The foreign chain.
+    pub chain: String,
+    /// Its place there; 0 is the first.
+    pub place: usize,
+    /// Unique in its table; never used twice.
+    pub handle: u64,
+    /// Our chain.
+    pub target: String,
 }

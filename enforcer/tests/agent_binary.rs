@@ -114,12 +114,16 @@ impl Namespace {
 
     /// Status and body of a GET from inside the namespace; `None` while nobody listens.
     fn get(&self, port: u16, path: &str) -> Option<(u16, String)> {
+        self.get_at("127.0.0.1", port, path)
+    }
+
+    fn get_at(&self, address: &'static str, port: u16, path: &str) -> Option<(u16, String)> {
         let target = format!("/proc/{}/ns/net", self.0.id());
         let path = path.to_owned();
         std::thread::spawn(move || {
             let namespace = fs::File::open(target).unwrap();
             nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+            let mut stream = TcpStream::connect((address, port)).ok()?;
             write!(
                 stream,
                 "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -135,14 +139,18 @@ impl Namespace {
     }
 
     fn ours(&self, flavour: &str) -> usize {
+        let sets = self.text("ipset save");
+        let ours = |line: &&str| line.contains("RF4-") || line.contains("RF6-");
+        self.rules(flavour) + sets.lines().filter(ours).count()
+    }
+
+    /// Lines about rules and chains of ours.
+    fn rules(&self, flavour: &str) -> usize {
         let mut rules = String::new();
         for family in ["iptables", "ip6tables"] {
             let _ = write!(rules, "{}", self.text(&format!("{family}-{flavour}-save")));
         }
-        let sets = self.text("ipset save");
-        let ours =
-            |line: &&str| line.contains("RF-") || line.contains("RF4-") || line.contains("RF6-");
-        rules.lines().chain(sets.lines()).filter(ours).count()
+        rules.lines().filter(|line| line.contains("RF-")).count()
     }
 }
 
@@ -162,7 +170,7 @@ impl Agent {
     fn start(namespace: &Namespace, folder: &Path, flavour: &str) -> Self {
         let child = namespace
             .command(BINARY)
-            .args(["--node-name=n1", "--bind-address=127.0.0.1"])
+            .arg("--node-name=n1")
             .arg(format!(
                 "--source=folder:{}",
                 folder.join("objects").display()
@@ -230,6 +238,11 @@ fn from_start_to_cleanup(flavour: &str) {
     assert_eq!(namespace.get(20244, "/healthz").unwrap().0, 200);
     let (_, program) = namespace.get(20244, "/program").unwrap();
     assert!(program.contains("shop/db"), "{program}");
+    // Whoever comes from elsewhere (here: by another address of the node) is told how.
+    namespace.output("ip addr add 198.51.100.1/32 dev lo");
+    let (status, text) = namespace.get_at("198.51.100.1", 20244, "/program").unwrap();
+    assert_eq!(status, 403);
+    assert!(text.contains("kubectl port-forward"), "{text}");
     let (_, metrics) = namespace.get(20241, "/metrics").unwrap();
     assert!(
         metrics.contains("ringfence_enforcer_policies_local 1"),
@@ -276,6 +289,26 @@ fn from_start_to_cleanup(flavour: &str) {
     agent.stop();
     namespace.output(&format!("{BINARY} cleanup {state}"));
     assert_eq!(namespace.ours(flavour), 0);
+}
+
+/// A node whose kube-proxy changed over: rules of both flavours would judge each packet
+/// twice, one of them by an old program.
+#[test_case("legacy", "nft"; "to nft")]
+#[test_case("nft", "legacy"; "to legacy")]
+fn another_flavour_than_before(before: &str, after: &str) {
+    let Some(namespace) = Namespace::new() else {
+        return;
+    };
+    let folder = folder();
+    for flavour in [before, after] {
+        let mut agent = Agent::start(&namespace, folder.path(), flavour);
+        agent.wait_for("readyz", || {
+            matches!(namespace.get(20244, "/readyz"), Some((200, _)))
+        });
+        agent.stop();
+    }
+    assert_eq!(namespace.rules(before), 0, "the old ones are gone");
+    assert!(namespace.rules(after) > 10);
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub const SAVE_MEMBERS: Duration = Duration::from_secs(10);
 /// After a pass over the flows, until entries confirmed meanwhile are looked for.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+const FIRST_CONTEST: Duration = Duration::from_secs(10);
+const LAST_CONTEST: Duration = Duration::from_mins(5);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,35 @@ impl Backoff {
     }
 }
 
+/// Repairs of what another program undoes each time: the first at once, then ever further
+/// apart, so that two programs that both insist do not keep each other busy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Contest {
+    /// The last repair, and how long the next has to wait after it.
+    last: Option<(Instant, Duration)>,
+}
+
+// === impl Contest ===
+
+impl Contest {
+    /// Whether a repair may be made now; then it is taken to be made.
+    pub fn repair(&mut self, now: Instant) -> bool {
+        let wait = match self.last {
+            Some((at, wait)) if now < at + wait => return false,
+            // Undone soon after it was allowed again: the other side is still at it.
+            Some((at, wait)) if now < at + 2 * wait => (2 * wait).min(LAST_CONTEST),
+            _ => FIRST_CONTEST,
+        };
+        self.last = Some((now, wait));
+        true
+    }
+
+    /// Whether the last repair was undone before this long: it is a contest.
+    pub fn wait(&self) -> Option<Duration> {
+        self.last.map(|(_, wait)| wait)
+    }
+}
+
 /// `mean`, more or less: a thousand nodes do not do it at once.
 pub fn jittered(mean: Duration, share: f64) -> Duration {
     mean.mul_f64(1.0 + share * (2.0 * fastrand::f64() - 1.0))
@@ -71,6 +102,20 @@ mod tests {
         let now = Instant::now();
         let soon = now + Duration::from_millis(10);
         assert_eq!(batch_at(soon, Some(now)), now + BATCH);
+    }
+
+    #[test]
+    fn a_contest_slows_down_and_is_forgotten() {
+        let (mut contest, mut now) = (Contest::default(), Instant::now());
+        let mut repairs = 0;
+        for _ in 0..1200 {
+            repairs += u32::from(contest.repair(now));
+            now += Duration::from_millis(1500);
+        }
+        assert!((8..16).contains(&repairs), "{repairs} in half an hour");
+        now += 2 * LAST_CONTEST;
+        assert!(contest.repair(now));
+        assert_eq!(contest.wait(), Some(FIRST_CONTEST));
     }
 
     #[test]

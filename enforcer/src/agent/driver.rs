@@ -1,43 +1,18 @@
 //! Brings the kernel to a program and keeps it there: the planner's steps through the
 //! kernel seam, read-back, canary.
 
-use super::entries::Entries;
+use super::entries::{Entries, Held};
+use super::error::DriveError;
 use crate::dataplane::{self, Backstop, parse_readback};
-use crate::metrics::{Drift, Metrics, Phase, Trouble};
-use crate::plan::{PlanError, Planner, Step, Transaction};
-use crate::system::{self, Family, Kernel, Table};
+use crate::metrics::{Drift, Metrics, Phase};
+use crate::plan::{Planner, Step, Transaction};
+use crate::system::{self, Family, Kernel, Opaque, Table};
 use ringfence_policy::Program;
 use ringfence_policy::compile::{Id, SetSpec, Update};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// Why the kernel does not hold the program.
-#[derive(Debug, thiserror::Error)]
-pub enum DriveError {
-    /// The kernel, or a program that speaks to it.
-    #[error(transparent)]
-    Kernel(#[from] system::Error),
-    /// What it holds could not be understood.
-    #[error("cannot understand what the kernel holds: {0}")]
-    Parse(#[from] dataplane::ParseError),
-    /// The planner and the driver disagree about what is known.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-}
-
-// === impl DriveError ===
-
-impl DriveError {
-    /// A metric label.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Kernel(error) => error.kind(),
-            Self::Parse(_) | Self::Plan(_) => Trouble::Parse.label(),
-        }
-    }
-}
 
 /// The kernel and what is known of it.
 #[derive(Debug)]
@@ -51,8 +26,8 @@ pub struct Driver {
     /// Sets that the kernel refused, and why; rules that use them are left out.
     broken: BTreeMap<Id, String>,
     entries: Entries,
-    /// Handles of tables whose rules cannot be printed, as read last.
-    handles: BTreeMap<(Family, Table), system::HandlesByChain>,
+    /// What could be told of tables whose rules cannot be printed, after our last write.
+    opaque: BTreeMap<(Family, Table), Opaque>,
 }
 
 // === impl Driver ===
@@ -88,7 +63,7 @@ impl Driver {
             in_step: false,
             broken: BTreeMap::new(),
             entries: Entries::default(),
-            handles: BTreeMap::new(),
+            opaque: BTreeMap::new(),
         }
     }
 
@@ -150,20 +125,20 @@ impl Driver {
     /// tried again. Returns what had changed.
     pub fn resync(&mut self, program: &Program) -> Result<Vec<Drift>, DriveError> {
         let judge_drift = self.in_step && self.broken.is_empty();
-        self.forget();
+        self.in_step = false;
         self.broken.clear();
-        let handles = self.handles.clone();
+        let before: BTreeSet<_> = self.opaque.keys().copied().collect();
         let readback = self.read_back()?;
-        let unreadable = !readback.unreadable.is_empty();
+        let newly_opaque = readback.unreadable.keys().any(|key| !before.contains(key));
         self.planner.adopt(readback);
         let transaction = self.plan(program, None)?;
         let mut drift = Vec::new();
         for step in &transaction.steps {
             let what = match step {
                 Step::Sets { .. } => Drift::Sets,
-                // Tables that cannot be printed are written anew each time.
-                Step::Rules { .. } if unreadable && handles == self.handles => continue,
-                Step::Rules { .. } => Drift::Rules,
+                // All of a table is written anew when it can no longer be printed.
+                Step::Rules { .. } | Step::Entries { .. } if newly_opaque => continue,
+                Step::Rules { .. } | Step::Entries { .. } => Drift::Rules,
             };
             if judge_drift && !drift.contains(&what) {
                 drift.push(what);
@@ -181,8 +156,14 @@ impl Driver {
     }
 
     /// Whether packets still enter our chains where they should. Cheap.
-    pub fn entries_hold(&mut self) -> Result<bool, DriveError> {
+    pub fn entries_hold(&mut self) -> Result<Held, DriveError> {
         Ok(self.entries.hold(&*self.kernel)?)
+    }
+
+    /// What the kernel holds is no longer taken for known: the next [`Self::bring`] reads
+    /// it back.
+    pub fn distrust(&mut self) {
+        self.in_step = false;
     }
 
     /// What of ours the kernel holds.
@@ -191,15 +172,13 @@ impl Driver {
         metrics.time(Phase::Readback, || {
             let sets = self.kernel.ipset_save()?;
             let mut texts = Vec::new();
-            let mut unreadable = BTreeSet::new();
-            self.handles.clear();
+            let mut opaque = BTreeMap::new();
             for family in families(&*self.kernel) {
                 for table in Table::ALL {
                     match self.kernel.iptables_save(*family, table)? {
                         system::Readback::Text(text) => texts.push((*family, text)),
-                        system::Readback::Handles(handles) => {
-                            unreadable.insert((*family, table));
-                            self.handles.insert((*family, table), handles);
+                        system::Readback::Opaque(found) => {
+                            opaque.insert((*family, table), found);
                         }
                     }
                 }
@@ -210,7 +189,12 @@ impl Driver {
                 .map(|(family, text)| (*family, text.as_str()))
                 .collect();
             let mut readback = parse_readback(&sets, &texts)?;
-            readback.unreadable.extend(unreadable);
+            let before = std::mem::replace(&mut self.opaque, opaque.clone());
+            let unchanged = opaque
+                .iter()
+                .filter(|(key, found)| before.get(*key) == Some(found));
+            readback.unchanged = unchanged.map(|(key, _)| *key).collect();
+            readback.unreadable.extend(opaque);
             self.entries.adopt(&readback);
             Ok(readback)
         })
@@ -262,6 +246,7 @@ impl Driver {
                 }
             }
             self.planner.committed(transaction);
+            self.look_at_opaque();
             // Best effort: without it the next canary looks once more.
             self.entries.settle(&*self.kernel);
         }
@@ -275,7 +260,29 @@ impl Driver {
             Step::Rules { family, input } => self.metrics.time(Phase::Rules, || {
                 self.kernel.iptables_restore(*family, input)
             }),
+            Step::Entries {
+                family,
+                table,
+                rules,
+            } => self.metrics.time(Phase::Rules, || {
+                self.kernel.delete_rules(*family, *table, rules)
+            }),
         }
+    }
+
+    /// What our own write has made of the tables that cannot be printed. One that cannot
+    /// be looked at now is written anew by the next read-back.
+    fn look_at_opaque(&mut self) {
+        let Self { kernel, opaque, .. } = self;
+        opaque.retain(
+            |(family, table), known| match kernel.iptables_save(*family, *table) {
+                Ok(system::Readback::Opaque(found)) => {
+                    *known = found;
+                    true
+                }
+                Ok(system::Readback::Text(_)) | Err(_) => false,
+            },
+        );
     }
 
     /// One set that someone else's rule refers to must not stop all others: it cannot be

@@ -8,8 +8,9 @@
 //!               canary, read-back, save    (by the clock)
 //! ```
 
-use super::clock::{self, Backoff};
-use super::driver::{DriveError, Driver};
+use super::clock::{self, Backoff, Contest};
+use super::driver::Driver;
+use super::error::DriveError;
 use super::flows::Due;
 use super::judge::gauge;
 use super::keep::{self, Keeper};
@@ -18,7 +19,7 @@ use crate::config::Settings;
 use crate::dataplane;
 use crate::events::Notices;
 use crate::health::{Concern, Position, Status};
-use crate::metrics::{Drift, Metrics, Phase, Trouble};
+use crate::metrics::{Metrics, Phase, Trouble};
 use crate::state::StateDir;
 use crate::system::{self, Kernel};
 use anyhow::bail;
@@ -47,8 +48,8 @@ pub struct Engine {
     pub(super) driver: Option<Driver>,
     pub(super) store: Store,
     pub(super) compiler: Compiler,
-    reporter: Reporter,
-    keeper: Keeper,
+    pub(super) reporter: Reporter,
+    pub(super) keeper: Keeper,
     /// Events handled, changes that are not compiled, events that are not in the kernel.
     pub(super) handled: u64,
     pub(super) pending: Vec<Change>,
@@ -60,8 +61,12 @@ pub struct Engine {
     pub(super) compiled: bool,
     pub(super) retry: Option<Instant>,
     pub(super) backoff: Backoff,
-    canary: Instant,
-    resync: Instant,
+    pub(super) canary: Instant,
+    pub(super) resync: Instant,
+    /// About the first place in foreign chains.
+    pub(super) contest: Contest,
+    /// An earlier run may have used the other flavour of iptables.
+    pub(super) other_flavour: bool,
     pub(super) due: Due,
     /// Passes over the flows are kept to a tenth of the time.
     pub(super) flows_from: Instant,
@@ -109,6 +114,8 @@ impl Engine {
             retry: Some(now),
             backoff: Backoff::default(),
             canary: now + clock::CANARY,
+            contest: Contest::default(),
+            other_flavour: true,
             due: Due::All,
             flows_from: now,
             look_again: None,
@@ -336,6 +343,7 @@ impl Engine {
         if self.status.settle(Concern::Kernel) {
             tracing::info!("the kernel holds the program again");
         }
+        self.leave_other_flavour();
         for received in self.waiting.drain(..) {
             self.metrics.in_kernel(received.elapsed());
         }
@@ -343,7 +351,7 @@ impl Engine {
         self.judge_flows(now);
     }
 
-    fn failed(&mut self, error: &DriveError, now: Instant) {
+    pub(super) fn failed(&mut self, error: &DriveError, now: Instant) {
         let wait = self.backoff.failed();
         self.retry = Some(now + wait);
         self.metrics.failed(error.kind());
@@ -353,82 +361,5 @@ impl Engine {
             Concern::Kernel,
             format!("cannot program the kernel: {error}"),
         );
-    }
-
-    // === By the clock ===
-
-    fn by_the_clock(&mut self, now: Instant) {
-        if self.flows_wait() && self.flows_from <= now {
-            self.judge_flows(now);
-        }
-        if self.look_again.as_ref().is_some_and(|(at, _)| *at <= now) {
-            self.look_again(now);
-        }
-        let idle = self.retry.is_none() && self.compiled;
-        if now >= self.canary {
-            self.canary = now + clock::jittered(clock::CANARY, 0.1);
-            if idle && let Err(error) = self.canary(now) {
-                self.failed(&error, now);
-            }
-        }
-        if now >= self.resync {
-            self.resync = now + clock::jittered(self.settings.sync_period, 0.1);
-            if idle && let Err(error) = self.resync(now) {
-                self.failed(&error, now);
-            }
-        }
-        if idle && self.keeper.due().is_some_and(|at| at <= now) {
-            self.save();
-        }
-    }
-
-    fn canary(&mut self, now: Instant) -> Result<(), DriveError> {
-        self.check_bridges();
-        let program = self.compiler.program();
-        let Some(driver) = self.driver.as_mut() else {
-            return Ok(());
-        };
-        if !driver.entries_hold()? {
-            self.metrics.drifted(Drift::EntryRule);
-            tracing::warn!("someone changed the rules that lead packets to ours; repairing");
-            return self.resync(now);
-        }
-        let pods = program.structure.endpoints.keys().copied().collect();
-        if driver.rebind(&pods)? {
-            let update = Update {
-                structure: Arc::clone(&program.structure),
-                ..Update::default()
-            };
-            driver.bring(program, &update)?;
-        }
-        Ok(())
-    }
-
-    fn resync(&mut self, now: Instant) -> Result<(), DriveError> {
-        self.check_datapath();
-        let program = self.compiler.program();
-        let Some(driver) = self.driver.as_mut() else {
-            return Ok(());
-        };
-        for what in driver.resync(program)? {
-            self.metrics.drifted(what);
-            tracing::warn!(
-                ?what,
-                "someone changed what we had programmed; it is repaired"
-            );
-            // Flows may have slipped in meanwhile.
-            self.due = Due::All;
-        }
-        self.reporter.broken(driver.broken(), &program.structure);
-        self.count();
-        self.judge_flows(now);
-        Ok(())
-    }
-
-    fn save(&mut self) {
-        if let Some(driver) = self.driver.as_ref().filter(|driver| driver.in_step()) {
-            let ranges = self.ranges.clone().unwrap_or_default();
-            self.keeper.write(self.compiler.program(), driver, ranges);
-        }
     }
 }

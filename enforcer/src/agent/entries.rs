@@ -5,6 +5,17 @@ use crate::dataplane::Readback;
 use crate::system::{EntryPoint, Error, Family, Kernel, OWN_CHAIN_PREFIX, Table};
 use std::collections::BTreeSet;
 
+/// What became of the entry rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// All of them stand where they stood.
+    InPlace,
+    /// All are there, and another rule came before one of them (or left).
+    Moved,
+    /// One of them is not there.
+    Gone,
+}
+
 /// What we know of the entry rules.
 #[derive(Debug, Default)]
 pub struct Entries {
@@ -18,7 +29,8 @@ pub struct Entries {
 // === impl Entries ===
 
 impl Entries {
-    /// Takes over what was read back.
+    /// Takes over what was read back. What leads into our chains in a table that cannot be
+    /// read and is written anew is not wanted any more.
     pub fn adopt(&mut self, readback: &Readback) {
         self.points.clear();
         self.places = None;
@@ -28,6 +40,21 @@ impl Entries {
                 for (_, rule) in entries {
                     self.points.extend(point(*family, *table, chain, rule));
                 }
+            }
+        }
+        for key @ (family, table) in &readback.unchanged {
+            for entry in readback
+                .unreadable
+                .get(key)
+                .into_iter()
+                .flat_map(|o| &o.entries)
+            {
+                self.points.insert(EntryPoint {
+                    family: *family,
+                    table: *table,
+                    chain: entry.chain.clone(),
+                    target: entry.target.clone(),
+                });
             }
         }
     }
@@ -74,20 +101,22 @@ impl Entries {
     }
 
     /// Whether all of them stand where they stood.
-    pub fn hold(&mut self, kernel: &dyn Kernel) -> Result<bool, Error> {
+    pub fn hold(&mut self, kernel: &dyn Kernel) -> Result<Held, Error> {
         let generation = kernel.generation()?;
         if generation.is_some() && generation == self.generation {
-            return Ok(true);
+            return Ok(Held::InPlace);
         }
         let points: Vec<EntryPoint> = self.points.iter().cloned().collect();
         let places = kernel.entry_positions(&points)?;
-        let hold = places.iter().all(Option::is_some)
-            && self.places.as_ref().is_none_or(|before| *before == places);
-        if hold {
-            self.places = Some(places);
-            self.generation = generation;
+        if places.contains(&None) {
+            return Ok(Held::Gone);
         }
-        Ok(hold)
+        if self.places.as_ref().is_some_and(|before| *before != places) {
+            return Ok(Held::Moved);
+        }
+        self.places = Some(places);
+        self.generation = generation;
+        Ok(Held::InPlace)
     }
 }
 

@@ -1,11 +1,13 @@
 //! The last program: restored before anything else, kept on disk after changes.
 
 use super::clock::{SAVE_MEMBERS, SAVE_RULES};
-use super::driver::{DriveError, Driver};
-use crate::dataplane::render_full;
+use super::driver::Driver;
+use super::error::DriveError;
+use crate::dataplane::{Options, render_full};
 use crate::metrics::{Metrics, Trouble};
-use crate::plan::cleanup;
+use crate::plan::{Step, cleanup};
 use crate::state::{Saved, StateDir, StateError};
+use crate::system::Kernel;
 use ipnet::IpNet;
 use ringfence_policy::Program;
 use std::sync::Arc;
@@ -90,6 +92,23 @@ impl Keeper {
     }
 }
 
+/// Rules that an earlier run made with the other flavour of iptables would judge every
+/// packet once more, by an old program: they go, now that the new one is in. The sets are
+/// common to both. True when there were any.
+pub fn leave_other_flavour(
+    kernel: &dyn Kernel,
+    metrics: &Arc<Metrics>,
+) -> Result<bool, DriveError> {
+    let Some(other) = kernel.other_flavour()? else {
+        return Ok(false);
+    };
+    let mut driver = Driver::new(other, Options::default(), Arc::clone(metrics));
+    let mut steps = cleanup(&driver.read_back()?).steps;
+    steps.retain(|step| !matches!(step, Step::Sets { .. }));
+    driver.run_steps(&steps)?;
+    Ok(true)
+}
+
 /// Puts `saved` into a kernel in which no packet enters a chain of ours: after a reboot.
 /// What the kernel still holds is newer than any file, and stays. True when restored.
 pub fn restore(driver: &mut Driver, saved: &Saved) -> Result<bool, DriveError> {
@@ -98,7 +117,8 @@ pub fn restore(driver: &mut Driver, saved: &Saved) -> Result<bool, DriveError> {
         .rules
         .values()
         .any(|rules| !rules.entries.is_empty());
-    if enters || !readback.unreadable.is_empty() || saved.rendered.iptables.is_empty() {
+    let other = driver.kernel().other_flavour()?.is_some();
+    if enters || other || !readback.unreadable.is_empty() || saved.rendered.iptables.is_empty() {
         return Ok(false);
     }
     // Left-overs of a start that was broken off: members of old must not mix with saved.

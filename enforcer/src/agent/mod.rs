@@ -13,14 +13,18 @@ mod clock;
 mod driver;
 mod engine;
 mod entries;
+mod error;
 mod flows;
 mod judge;
 mod keep;
 mod node;
 mod report;
+mod watch;
 
-pub use driver::{DriveError, Driver};
+pub use driver::Driver;
 pub use engine::{Engine, KINDS, Opener};
+pub use entries::Held;
+pub use error::DriveError;
 pub use flows::clear_mark;
 
 use crate::config::{CommonSettings, Settings};

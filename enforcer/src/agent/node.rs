@@ -2,6 +2,7 @@
 //! Node object itself.
 
 use super::engine::Engine;
+use super::keep;
 use crate::health::Concern;
 use crate::metrics::Drift;
 use crate::system::{BridgeReport, Error};
@@ -84,6 +85,25 @@ impl Engine {
         let text = format!("iptables does not see bridged packets: {}", text.join("; "));
         if self.status.raise(Concern::Bridges, text.clone()) {
             tracing::warn!(reason = text, "not ready");
+        }
+    }
+
+    /// Once the program is in: what an earlier run left in the other flavour goes.
+    pub(super) fn leave_other_flavour(&mut self) {
+        let Some(driver) = self.driver.as_ref().filter(|_| self.other_flavour) else {
+            return;
+        };
+        let flavour = driver.kernel().flavour().other();
+        match keep::leave_other_flavour(&**driver.kernel(), &self.metrics) {
+            Ok(false) => self.other_flavour = false,
+            Ok(true) => {
+                self.other_flavour = false;
+                tracing::info!(%flavour, "removed the rules that an earlier run made with the other flavour");
+            }
+            Err(error) => {
+                self.metrics.failed(error.kind());
+                tracing::warn!(%error, %flavour, "rules of an earlier run may stand in the other flavour; looked at again with the next read-back");
+            }
         }
     }
 

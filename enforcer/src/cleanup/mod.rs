@@ -11,7 +11,7 @@ use anyhow::Context;
 use std::sync::Arc;
 
 /// What was removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Runs of iptables-restore that had something to remove.
     pub rules: usize,
@@ -19,6 +19,8 @@ pub struct Removed {
     pub sets: usize,
     /// Flows that carried our bit.
     pub flows: usize,
+    /// Sets that rules of others use, so that the kernel keeps them: emptied.
+    pub kept: Vec<String>,
 }
 
 /// Cleans this node. Repeating it does no harm.
@@ -69,7 +71,7 @@ pub fn clean(kernels: &[Arc<dyn Kernel>], mark: u32) -> anyhow::Result<Removed> 
             .read_back()
             .with_context(|| format!("cannot read what iptables ({flavour}) holds"))?;
         for step in plan::cleanup(&readback).steps {
-            if matches!(step, Step::Rules { .. }) {
+            if matches!(step, Step::Rules { .. } | Step::Entries { .. }) {
                 driver
                     .run_steps(&[step])
                     .with_context(|| format!("cannot remove the rules of iptables ({flavour})"))?;
@@ -80,11 +82,13 @@ pub fn clean(kernels: &[Arc<dyn Kernel>], mark: u32) -> anyhow::Result<Removed> 
         }
         drivers.push(driver);
     }
-    if let (Some(step), Some(driver)) = (sets, drivers.first()) {
+    if let (Some(step), Some(driver)) = (sets, drivers.first_mut()) {
         driver
             .run_steps(&[step])
             .context("cannot remove the address sets")?;
         removed.sets += 1;
+        let left = driver.read_back().context("cannot look at what is left")?;
+        removed.kept = left.set_names();
     }
     if let Some(kernel) = kernels.first() {
         removed.flows =

@@ -27,7 +27,7 @@ pub(crate) use bindings::sets as binding_sets;
 pub(crate) use ruleset::{ChainKey, Ruleset, render};
 pub(crate) use sets::{KernelSet, element, maxelem, members, of_spec};
 
-pub use crate::netfilter::{Family, Table};
+pub use crate::netfilter::{Entering, Family, Opaque, Table};
 
 use std::net::IpAddr;
 

@@ -2,7 +2,7 @@
 
 use super::names::{CHAIN_PREFIX, SET_PREFIXES};
 use super::ruleset::ChainKey;
-use super::{Family, Table, sets};
+use super::{Family, Opaque, Table, sets};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the kernel holds of ours: chains and sets with our prefix, and the rules in
@@ -12,8 +12,17 @@ pub struct Readback {
     pub(crate) sets: BTreeMap<String, SavedSet>,
     pub(crate) rules: BTreeMap<Family, SavedRules>,
     /// Tables of which the tool could not print the rules (iptables-nft beside foreign
-    /// native rules): everything of ours in them is written anew.
-    pub unreadable: BTreeSet<(Family, Table)>,
+    /// native rules): unless unchanged, everything of ours in them is written anew.
+    pub unreadable: BTreeMap<(Family, Table), Opaque>,
+    /// Those of `unreadable` in which nothing has changed since our last write.
+    pub unchanged: BTreeSet<(Family, Table)>,
+}
+
+impl Readback {
+    /// The sets.
+    pub fn set_names(&self) -> Vec<String> {
+        self.sets.keys().cloned().collect()
+    }
 }
 
 /// A set of ours.
@@ -142,7 +151,9 @@ impl RulesReader {
             // `# Table `mangle' is incompatible, use 'nft' tool.`
             if comment.contains("is incompatible") {
                 let table = Table::ALL.into_iter().find(|t| comment.contains(t.name()));
-                readback.unreadable.extend(table.map(|t| (self.family, t)));
+                readback
+                    .unreadable
+                    .extend(table.map(|t| ((self.family, t), Opaque::default())));
             }
         } else if let Some(name) = line.strip_prefix('*') {
             self.table = Table::ALL.into_iter().find(|t| t.name() == name.trim());

@@ -1,6 +1,10 @@
 //! What the agent counts. Names begin with `ringfence_enforcer_`; label values come from
 //! enums or constants, never from objects, so that the number of series is bounded.
 
+mod labels;
+
+pub use labels::{Drift, Phase, Trouble};
+
 use crate::plan::Step;
 use crate::plan::Transaction;
 use prometheus_client::encoding::text;
@@ -13,49 +17,6 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 type Label = [(&'static str, &'static str); 1];
-
-/// A part of a sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// From changes to the program.
-    Compile,
-    /// From the program to a transaction.
-    Plan,
-    /// `ipset restore`
-    Sets,
-    /// `iptables-restore`
-    Rules,
-    /// Flows that are no longer allowed are cut.
-    Conntrack,
-    /// The kernel is read back.
-    Readback,
-}
-
-/// What was found changed by someone else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drift {
-    /// A rule that leads packets to our chains is gone or stands elsewhere.
-    EntryRule,
-    /// Our chains.
-    Rules,
-    /// Our sets.
-    Sets,
-    /// The settings that make bridged packets visible.
-    Bridge,
-}
-
-/// What went wrong outside of the kernel seam (whose errors have kinds of their own).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// The API server or the folder cannot be read.
-    Source,
-    /// The kernel's text could not be understood.
-    Parse,
-    /// The saved program could not be read or written.
-    State,
-    /// An Event could not be posted.
-    Event,
-}
 
 /// All metrics. Cheap to update from any thread.
 pub struct Metrics {
@@ -98,59 +59,6 @@ pub struct Programmed {
     pub observed_generation: Gauge,
     /// 1 while ready.
     pub ready: Gauge,
-}
-
-// === impl Phase ===
-
-impl Phase {
-    const ALL: [Self; 6] = [
-        Self::Compile,
-        Self::Plan,
-        Self::Sets,
-        Self::Rules,
-        Self::Conntrack,
-        Self::Readback,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Compile => "compile",
-            Self::Plan => "plan",
-            Self::Sets => "sets",
-            Self::Rules => "rules",
-            Self::Conntrack => "conntrack",
-            Self::Readback => "readback",
-        }
-    }
-}
-
-// === impl Drift ===
-
-impl Drift {
-    const ALL: [Self; 4] = [Self::EntryRule, Self::Rules, Self::Sets, Self::Bridge];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::EntryRule => "entry_rule",
-            Self::Rules => "rules",
-            Self::Sets => "sets",
-            Self::Bridge => "bridge",
-        }
-    }
-}
-
-// === impl Trouble ===
-
-impl Trouble {
-    /// The label value.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Parse => "parse",
-            Self::State => "state",
-            Self::Event => "event",
-        }
-    }
 }
 
 // === impl Metrics ===
@@ -267,9 +175,10 @@ impl Metrics {
     pub fn committed(&self, transaction: &Transaction) {
         self.transactions.inc();
         for step in &transaction.steps {
-            let (Step::Sets { input, .. } | Step::Rules { input, .. }) = step;
-            self.transaction_bytes.inc_by(input.len() as u64);
-            self.transaction_lines.inc_by(input.lines().count() as u64);
+            if let Step::Sets { input, .. } | Step::Rules { input, .. } = step {
+                self.transaction_bytes.inc_by(input.len() as u64);
+                self.transaction_lines.inc_by(input.lines().count() as u64);
+            }
         }
     }
 

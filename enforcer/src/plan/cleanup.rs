@@ -1,20 +1,27 @@
 //! Takes everything of ours out of the kernel.
 
 use super::{RulesState, Stats, Step, Transaction, rules};
-use crate::dataplane::{Readback, Ruleset};
+use crate::dataplane::{Family, Readback, Ruleset};
 
 /// Removes exactly what carries our prefix: entry rules, chains, sets.
 pub fn cleanup(readback: &Readback) -> Transaction {
     let mut stats = Stats::default();
     let mut steps = Vec::new();
-    for (family, saved) in &readback.rules {
-        let present = RulesState {
-            chains: saved.chains.clone(),
-            entries: saved.entries.clone(),
-            ..RulesState::default()
-        };
+    for family in Family::ALL {
+        let mut present = RulesState::default();
+        if let Some(saved) = readback.rules.get(&family) {
+            present.chains.clone_from(&saved.chains);
+            present.entries.clone_from(&saved.entries);
+        }
+        let unreadable = readback.unreadable.iter();
+        for ((_, table), opaque) in unreadable.filter(|((f, _), _)| *f == family) {
+            present.cannot_read(*table, opaque.clone());
+        }
+        // Entries first: then nothing leads into the chains any more.
+        steps.extend(rules::superseded(family, &present));
+        present.unreadable.clear();
         steps.extend(rules::step(
-            *family,
+            family,
             &present,
             &Ruleset::default(),
             &mut stats,

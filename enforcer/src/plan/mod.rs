@@ -14,7 +14,9 @@ mod sets;
 
 pub use cleanup::cleanup;
 
-use crate::dataplane::{ChainKey, Family, Options, Readback, Ruleset, Table, render};
+use crate::dataplane::{
+    ChainKey, Entering, Family, Opaque, Options, Readback, Ruleset, Table, render,
+};
 use ringfence_policy::Program;
 use ringfence_policy::compile::{Id, Update};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +71,16 @@ pub enum Step {
         /// Standard input.
         input: String,
     },
+    /// Rules in foreign chains that lead into ours and are not wanted, in a table that
+    /// cannot be read: by (chain, handle).
+    Entries {
+        /// Of which family's table.
+        family: Family,
+        /// The table.
+        table: Table,
+        /// What is to be deleted.
+        rules: Vec<(String, u64)>,
+    },
 }
 
 /// Why there is no plan.
@@ -93,17 +105,36 @@ struct RulesState {
     chains: BTreeMap<ChainKey, Vec<String>>,
     /// Rules in built-in chains that enter ours, with their places.
     entries: BTreeMap<ChainKey, Vec<(usize, String)>>,
-    /// Tables that could not be read: all of ours in them is written anew.
-    unreadable: BTreeSet<Table>,
+    /// Tables that could not be read: all of ours in them is written anew, and then what
+    /// led into it before is deleted.
+    unreadable: BTreeMap<Table, Vec<Entering>>,
 }
 
 impl RulesState {
+    /// Takes over what `known` says of a table.
+    fn copy_table(&mut self, table: Table, known: &Self) {
+        let chains = known.chains.iter().filter(|((t, _), _)| *t == table);
+        self.chains
+            .extend(chains.map(|(key, rules)| (key.clone(), rules.clone())));
+        let entries = known.entries.iter().filter(|((t, _), _)| *t == table);
+        self.entries
+            .extend(entries.map(|(key, rules)| (key.clone(), rules.clone())));
+    }
+
+    /// Takes over what can be told of a table without its rules' text.
+    fn cannot_read(&mut self, table: Table, opaque: Opaque) {
+        let chains = opaque.chains.into_keys();
+        self.chains
+            .extend(chains.map(|name| ((table, name), Vec::new())));
+        self.unreadable.insert(table, opaque.entries);
+    }
+
     fn of(ruleset: Ruleset) -> Self {
         let entries = ruleset.entries.into_iter();
         Self {
             chains: ruleset.chains,
             entries: entries.map(|(key, rule)| (key, vec![(0, rule)])).collect(),
-            unreadable: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
         }
     }
 }
@@ -134,9 +165,6 @@ pub struct Planner {
     state: Option<State>,
     /// The state was read back and nothing has been committed since.
     adopted: bool,
-    /// Entry rules as of the last commit, for tables that cannot be read: to insert
-    /// them on every check would pile them up.
-    entries: BTreeMap<Family, BTreeMap<ChainKey, Vec<(usize, String)>>>,
 }
 
 impl Planner {
@@ -147,15 +175,14 @@ impl Planner {
             options_changed: true,
             state: None,
             adopted: false,
-            entries: BTreeMap::new(),
         }
     }
 
     /// Takes over what the kernel holds: after start, for a check, after drift or a
     /// failed step.
     ///
-    /// In a table that cannot be read our entry rules are taken to be where the last
-    /// commit put them, unless [`Planner::forget`] came between.
+    /// A table that cannot be read and is unchanged is taken to hold what was known of
+    /// it, unless [`Planner::forget`] came between.
     pub fn adopt(&mut self, readback: Readback) {
         let mut state = State::default();
         for (name, set) in readback.sets {
@@ -169,22 +196,22 @@ impl Planner {
                 },
             );
         }
-        for (family, mut rules) in readback.rules {
-            let unreadable = readback.unreadable.iter().filter(|(f, _)| *f == family);
-            let unreadable: BTreeSet<Table> = unreadable.map(|(_, table)| *table).collect();
-            let remembered = self.entries.get(&family).into_iter().flatten();
-            let remembered = remembered.filter(|((table, _), _)| unreadable.contains(table));
-            rules
-                .entries
-                .extend(remembered.map(|(key, rule)| (key.clone(), rule.clone())));
-            state.rules.insert(
-                family,
-                RulesState {
-                    chains: rules.chains,
-                    entries: rules.entries,
-                    unreadable,
-                },
-            );
+        for (family, rules) in readback.rules {
+            let rules = RulesState {
+                chains: rules.chains,
+                entries: rules.entries,
+                unreadable: BTreeMap::new(),
+            };
+            state.rules.insert(family, rules);
+        }
+        let known = self.state.take();
+        for ((family, table), opaque) in readback.unreadable {
+            let rules = state.rules.entry(family).or_default();
+            let known = known.as_ref().and_then(|known| known.rules.get(&family));
+            match known.filter(|_| readback.unchanged.contains(&(family, table))) {
+                Some(known) => rules.copy_table(table, known),
+                None => rules.cannot_read(table, opaque),
+            }
         }
         self.state = Some(state);
         self.adopted = true;
@@ -250,6 +277,11 @@ impl Planner {
         }
         transaction.steps.extend(lines.early.into_step());
         transaction.steps.append(&mut rules_steps);
+        if !same_rules {
+            for (family, rules) in &state.rules {
+                transaction.steps.extend(rules::superseded(*family, rules));
+            }
+        }
         transaction.steps.extend(lines.late.into_step());
         transaction.stats.bytes = transaction.steps.iter().map(Step::bytes).sum();
         transaction.next = Some(next);
@@ -265,10 +297,6 @@ impl Planner {
             return;
         };
         if let Some(rules) = next.rules {
-            let entries = rules
-                .iter()
-                .map(|(family, rules)| (*family, rules.entries.clone()));
-            self.entries = entries.collect();
             state.rules = rules;
         }
         for (name, set) in next.sets {
@@ -288,7 +316,6 @@ impl Planner {
     /// A step failed or someone else wrote: nothing is known until the next adopt.
     pub fn forget(&mut self) {
         self.state = None;
-        self.entries.clear();
     }
 
     /// Changes the options (bindings come and go with pods); the next plan compares
@@ -303,6 +330,7 @@ impl Step {
     fn bytes(&self) -> usize {
         match self {
             Self::Sets { input, .. } | Self::Rules { input, .. } => input.len(),
+            Self::Entries { .. } => 0,
         }
     }
 }

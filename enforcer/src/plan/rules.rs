@@ -18,6 +18,21 @@ pub(super) fn step(
     (!input.is_empty()).then_some(Step::Rules { family, input })
 }
 
+/// Deletes what leads into our chains of tables that cannot be read: after the new entry
+/// rules are in, so that packets enter at every moment.
+pub(super) fn superseded(family: Family, present: &RulesState) -> impl Iterator<Item = Step> {
+    let led = present.unreadable.iter();
+    led.filter(|(_, entries)| !entries.is_empty())
+        .map(move |(table, entries)| Step::Entries {
+            family,
+            table: *table,
+            rules: entries
+                .iter()
+                .map(|entry| (entry.chain.clone(), entry.handle))
+                .collect(),
+        })
+}
+
 /// Writes what has to change in one table, all of it at once.
 fn section(
     table: Table,
@@ -26,7 +41,7 @@ fn section(
     stats: &mut Stats,
     input: &mut String,
 ) {
-    let unreadable = present.unreadable.contains(&table);
+    let unreadable = present.unreadable.contains_key(&table);
     let changed: Vec<_> = in_table(&wanted.chains, table)
         .filter(|(key, rules)| unreadable || present.chains.get(*key) != Some(*rules))
         .collect();
@@ -70,7 +85,13 @@ fn section(
     }
     input.push_str(&entries);
     // Emptied first, all of them, so that none refers to another when it goes.
-    for command in ["-F", "-X"] {
+    // What cannot be read may still be led into: it is emptied only.
+    let commands = if unreadable {
+        &["-F"][..]
+    } else {
+        &["-F", "-X"]
+    };
+    for command in commands {
         for name in &stale {
             put(input, &[command, name]);
         }

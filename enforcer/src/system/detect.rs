@@ -41,6 +41,38 @@ pub(super) fn detect(
     Ok(choose(nft, legacy, default.unwrap_or(Flavour::Nft)))
 }
 
+/// Whether `flavour` holds chains of ours. Makes no table.
+pub(super) fn holds_ours(
+    search: &SearchPath,
+    flavour: Flavour,
+    timeout: Duration,
+) -> Result<bool, Error> {
+    const TABLE: &str = "mangle";
+    for family in Family::ALL {
+        let held = match flavour {
+            Flavour::Nft => match nftables::has_own_chains(family, timeout) {
+                // A kernel without nftables.
+                Err(Error::Netlink { .. }) => false,
+                other => other?,
+            },
+            Flavour::Legacy => {
+                let Ok(save) = search.tool(family, flavour, "save", None) else {
+                    continue;
+                };
+                let chain = format!(":{OWN_CHAIN_PREFIX}");
+                legacy_tables(family)?.contains(TABLE)
+                    && command::run(&save, &["-t", TABLE], "", timeout)?
+                        .stdout
+                        .contains(&chain)
+            }
+        };
+        if held {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The tables that legacy iptables has in this network namespace. `thread-self`,
 /// because threads may be in different ones.
 pub(super) fn legacy_tables(family: Family) -> Result<BTreeSet<String>, Error> {

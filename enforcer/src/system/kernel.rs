@@ -2,11 +2,12 @@
 
 use super::conntrack::{Dump, Entry, FlowKey, MarkFilter, Marked};
 use super::{BridgeReport, Bypass, Error};
-use crate::netfilter::{Family, Table};
+use crate::netfilter::{Family, Opaque, Table};
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The kernel of one node. Methods block; see the module for the time limit.
@@ -51,6 +52,19 @@ pub trait Kernel: Send + Sync + fmt::Debug {
     /// Where our entry rules stand: for each of `entries` the position of the first rule
     /// that jumps to its target (1 is the first rule of the chain), `None` when missing.
     fn entry_positions(&self, entries: &[EntryPoint]) -> Result<Vec<Option<u32>>, Error>;
+
+    /// Deletes rules by (chain, handle), all or none: what [`Readback::Opaque`] told of
+    /// entries, which no text can name. Nft flavour only; a handle that is gone is an error.
+    fn delete_rules(
+        &self,
+        family: Family,
+        table: Table,
+        rules: &[(String, u64)],
+    ) -> Result<(), Error>;
+
+    /// This node through the other flavour of iptables, when that holds chains of ours: an
+    /// earlier run used it. Looking makes no table.
+    fn other_flavour(&self) -> Result<Option<Arc<dyn Kernel>>, Error>;
 
     /// Streams every conntrack entry of both families that matches `filter` to `each`.
     /// Memory does not grow with the number of entries. An entry may be told twice;
@@ -101,6 +115,15 @@ pub enum Flavour {
 }
 
 impl Flavour {
+    /// The one that it is not.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Legacy => Self::Nft,
+            Self::Nft => Self::Legacy,
+        }
+    }
+
     /// As in the names of the programs: `legacy` or `nft`.
     pub fn name(self) -> &'static str {
         match self {
@@ -132,18 +155,15 @@ impl Ipv6 {
     }
 }
 
-/// Rule handles of our own chains, in order, by chain name.
-pub type HandlesByChain = BTreeMap<String, Vec<u64>>;
-
 /// What a table held when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readback {
     /// As `iptables-save -t TABLE` prints it.
     Text(String),
     /// A foreign native nftables rule makes the text of the table useless (its rules
-    /// are refused or printed as something else); these are our own chains and how many
-    /// rules each has. Compare the handles with those read after the last write.
-    Handles(HandlesByChain),
+    /// are refused or printed as something else). Compare with what was read after the
+    /// last write.
+    Opaque(Opaque),
 }
 
 /// A place at which packets enter our chains.

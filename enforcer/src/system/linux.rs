@@ -1,8 +1,9 @@
 //! The real kernel.
 
 use super::command::{self, Output};
-use super::detect::{default_flavour, detect, legacy_tables};
-use super::programs::{self, SearchPath};
+use super::detect::{default_flavour, detect, holds_ours, legacy_tables};
+use super::programs::SearchPath;
+use super::text::{appended, own_sets, succeeded, wait_argument};
 use super::{
     BridgeReport, Bypass, EntryPoint, Error, Family, Flavour, Ipv6, Kernel, OWN_SET_PREFIX,
     Options, Readback, Table, bridges, conntrack, links, nftables,
@@ -11,10 +12,8 @@ use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
-/// What the xtables programs end with when the lock stays taken (`RESOURCE_PROBLEM`).
-const LOCK_STATUS: i32 = 4;
 /// What `iptables-nft-save` prints, with exit status 0, instead of a table that holds
 /// rules it cannot express.
 const INCOMPATIBLE: &str = "is incompatible, use 'nft' tool";
@@ -191,8 +190,7 @@ impl Kernel for LinuxKernel {
                 Ok(Readback::Text(output.stdout))
             }
             Ok(_) | Err(Error::Failed { .. }) if self.flavour == Flavour::Nft => {
-                nftables::own_handles(family, table.name(), self.options.timeout)
-                    .map(Readback::Handles)
+                nftables::opaque(family, table.name(), self.options.timeout).map(Readback::Opaque)
             }
             Ok(output) => Ok(Readback::Text(output.stdout)),
             Err(error) => Err(error),
@@ -226,6 +224,27 @@ impl Kernel for LinuxKernel {
             u32::try_from(at + 1).ok()
         };
         Ok(entries.iter().map(position).collect())
+    }
+
+    fn delete_rules(
+        &self,
+        family: Family,
+        table: Table,
+        rules: &[(String, u64)],
+    ) -> Result<(), Error> {
+        nftables::delete_rules(family, table.name(), rules, self.options.timeout)
+    }
+
+    fn other_flavour(&self) -> Result<Option<Arc<dyn Kernel>>, Error> {
+        let other = self.flavour.other();
+        if !holds_ours(&self.search, other, self.options.timeout)? {
+            return Ok(None);
+        }
+        let options = Options {
+            flavour: Some(other),
+            ..self.options.clone()
+        };
+        Ok(Some(Arc::new(Self::open(options)?)))
     }
 
     fn conntrack_dump(
@@ -303,85 +322,5 @@ impl Tools {
             save,
             security,
         })
-    }
-}
-
-// === text (pure) ===
-
-fn wait_argument(options: &Options) -> String {
-    format!("--wait={}", options.lock_wait.as_secs().max(1))
-}
-
-/// An error that says what the program said, unless it succeeded.
-fn succeeded(
-    program: &Path,
-    arguments: &[&str],
-    input: &str,
-    output: Output,
-    waited: Duration,
-) -> Result<Output, Error> {
-    if output.status.success() {
-        return Ok(output);
-    }
-    let program = command::display(program, arguments);
-    if output.status.code() == Some(LOCK_STATUS) && output.stderr.contains("xtables lock") {
-        return Err(Error::LockHeld { program, waited });
-    }
-    let line = programs::complained_line(&output.stderr);
-    Err(Error::Failed {
-        program,
-        status: output.status.to_string(),
-        text: line
-            .and_then(|line| input.lines().nth(line - 1))
-            .map(str::to_owned),
-        line,
-        stderr: output.stderr,
-    })
-}
-
-/// The lines about sets of our own in what `ipset save` printed.
-fn own_sets(text: &str) -> String {
-    let own = |line: &&str| {
-        let name = line.split(' ').nth(1);
-        name.is_some_and(|name| name.starts_with(OWN_SET_PREFIX))
-    };
-    text.split_inclusive('\n').filter(own).collect()
-}
-
-/// (chain, target) of a `-A` line.
-fn appended(line: &str) -> Option<(&str, Option<&str>)> {
-    let mut words = line.strip_prefix("-A ")?.split(' ');
-    let chain = words.next()?;
-    let mut target = None;
-    // A comment may contain " -j "; the target stands after every match.
-    while let Some(word) = words.next() {
-        if matches!(word, "-j" | "-g") {
-            target = words.next();
-        }
-    }
-    Some((chain, target))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use test_case::test_case;
-
-    #[test_case("-A FORWARD -j RF-FORWARD", Some(("FORWARD", Some("RF-FORWARD"))))]
-    #[test_case("-A INPUT -m comment --comment \"a -j b\" -g X", Some(("INPUT", Some("X"))))]
-    #[test_case("-A INPUT -p tcp", Some(("INPUT", None)); "no target")]
-    #[test_case(":FORWARD ACCEPT [0:0]", None; "a chain")]
-    fn appended_rules(line: &str, expected: Option<(&str, Option<&str>)>) {
-        assert_eq!(appended(line), expected);
-    }
-
-    #[test]
-    fn only_own_sets_are_kept() {
-        let text =
-            "create RFa hash:ip\nadd RFa 10.0.0.1\ncreate cali4 hash:ip\nadd cali4 RFa\nadd RFb x";
-        assert_eq!(
-            own_sets(text),
-            "create RFa hash:ip\nadd RFa 10.0.0.1\nadd RFb x"
-        );
     }
 }

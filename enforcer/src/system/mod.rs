@@ -27,12 +27,13 @@ mod netlink;
 mod nftables;
 mod programs;
 mod report;
+mod text;
 
 pub mod conntrack;
 
-pub use crate::netfilter::{Family, Table};
+pub use crate::netfilter::{Entering, Family, Opaque, Table};
 pub use error::Error;
-pub use kernel::{EntryPoint, Flavour, HandlesByChain, Ipv6, Kernel, Options, Readback};
+pub use kernel::{EntryPoint, Flavour, Ipv6, Kernel, Options, Readback};
 pub use kernel::{OWN_CHAIN_PREFIX, OWN_SET_PREFIX};
 pub use linux::LinuxKernel;
 pub use report::{BridgeReport, Bypass, Mechanism, Shortfall};

@@ -2,7 +2,7 @@
 //! process, and where the text of `iptables-nft-save` is of no use.
 
 use super::netlink::{self, Attributes, Malformed, Protocol, Request, Socket, be32, text};
-use super::{Error, Family, HandlesByChain, OWN_CHAIN_PREFIX};
+use super::{Entering, Error, Family, OWN_CHAIN_PREFIX, Opaque};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
 const GET_RULE: u16 = SUBSYSTEM | 7;
+const DELETE_RULE: u16 = SUBSYSTEM | 8;
 const NEW_GENERATION: u16 = SUBSYSTEM | 15;
 const GET_GENERATION: u16 = SUBSYSTEM | 16;
 
@@ -91,24 +92,60 @@ pub(super) fn chains(family: Family, timeout: Duration) -> Result<Vec<(String, S
     })
 }
 
-/// Our own chains of a table with the handles of their rules, in order.
-pub(super) fn own_handles(
-    family: Family,
-    table: &str,
-    timeout: Duration,
-) -> Result<HandlesByChain, Error> {
-    let mut found: HandlesByChain = BTreeMap::new();
+/// Whether a family has chains of ours.
+pub(super) fn has_own_chains(family: Family, timeout: Duration) -> Result<bool, Error> {
+    let chains = chains(family, timeout)?;
+    Ok(chains
+        .iter()
+        .any(|(_, chain)| chain.starts_with(OWN_CHAIN_PREFIX)))
+}
+
+/// What there is of ours in a table, without its rules' text.
+pub(super) fn opaque(family: Family, table: &str, timeout: Duration) -> Result<Opaque, Error> {
+    let own = |chain: &str| chain.starts_with(OWN_CHAIN_PREFIX);
+    let mut found = Opaque::default();
     for (of, chain) in chains(family, timeout)? {
-        if of == table && chain.starts_with(OWN_CHAIN_PREFIX) {
-            found.entry(chain).or_default();
+        if of == table && own(&chain) {
+            found.chains.entry(chain).or_default();
         }
     }
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for rule in rules(family, table, None, timeout)? {
-        if rule.chain.starts_with(OWN_CHAIN_PREFIX) {
-            found.entry(rule.chain).or_default().push(rule.handle);
+        if own(&rule.chain) {
+            let handles = found.chains.entry(rule.chain).or_default();
+            handles.push(rule.handle);
+            continue;
+        }
+        let next = places.entry(rule.chain.clone()).or_default();
+        let place = *next;
+        *next += 1;
+        if let Some(target) = rule.target.filter(|target| own(target)) {
+            found.entries.push(Entering {
+                chain: rule.chain,
+                place,
+                handle: rule.handle,
+                target,
+            });
         }
     }
     Ok(found)
+}
+
+/// Deletes rules by (chain, handle), all or none.
+pub(super) fn delete_rules(
+    family: Family,
+    table: &str,
+    rules: &[(String, u64)],
+    timeout: Duration,
+) -> Result<(), Error> {
+    const WHAT: &str = "deleting nftables rules";
+    let requests = rules.iter().map(|(chain, handle)| {
+        Request::new(DELETE_RULE, netlink::ACK, &fixed(Some(family)))
+            .text(1, table)
+            .text(2, chain)
+            .attribute(3, &handle.to_be_bytes())
+    });
+    Socket::open(Protocol::Netfilter, timeout, WHAT)?.transaction(SUBSYSTEM >> 8, requests)
 }
 
 type Read<'a, T> = dyn FnMut(u16, &[u8]) -> Result<Option<T>, Error> + 'a;

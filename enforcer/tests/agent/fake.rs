@@ -9,7 +9,7 @@ use ringfence_enforcer::system::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 type Chains = BTreeMap<String, Vec<String>>;
@@ -23,6 +23,8 @@ pub enum Fault {
     NthWrite(usize),
     /// Lines that contain this text are refused by ipset.
     Line(String),
+    /// The next look at the entry rules fails.
+    Look,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ pub struct State {
     pub tables: BTreeMap<(Family, Table), Chains>,
     pub flows: Vec<Entry>,
     pub own: BTreeSet<IpAddr>,
+    /// The same node through the other flavour.
+    pub other: Option<Arc<FakeKernel>>,
     pub faults: Vec<Fault>,
     pub bypasses: Vec<Bypass>,
     pub bridges: BridgeReport,
@@ -137,7 +141,8 @@ impl State {
                 {
                     return Err("set is in use by a kernel component");
                 }
-                self.sets.remove(*name).ok_or("no such set")?;
+                // As with `-exist`: no error when it is not there.
+                self.sets.remove(*name);
                 self.kinds.remove(*name);
             }
             _ => return Err("unknown command"),
@@ -289,7 +294,11 @@ impl Kernel for FakeKernel {
     }
 
     fn entry_positions(&self, entries: &[EntryPoint]) -> Result<Vec<Option<u32>>, Error> {
-        let state = self.state();
+        let mut state = self.state();
+        if let Some(at) = state.faults.iter().position(|fault| *fault == Fault::Look) {
+            state.faults.remove(at);
+            return Err(failed("netlink", None, "interrupted"));
+        }
         let position = |entry: &EntryPoint| {
             let rules = state
                 .tables
@@ -301,6 +310,17 @@ impl Kernel for FakeKernel {
             u32::try_from(at + 1).ok()
         };
         Ok(entries.iter().map(position).collect())
+    }
+
+    fn delete_rules(&self, _: Family, _: Table, _: &[(String, u64)]) -> Result<(), Error> {
+        Err(failed("netlink", None, "every table can be read here"))
+    }
+
+    fn other_flavour(&self) -> Result<Option<Arc<dyn Kernel>>, Error> {
+        let other = self.state().other.clone();
+        Ok(other
+            .filter(|other| !other.is_empty())
+            .map(|other| other as Arc<dyn Kernel>))
     }
 
     fn conntrack_dump(

@@ -1,24 +1,15 @@
 //! What fails, drifts or breaks off: never wider than before, and it recovers.
 
 use crate::fake::Fault;
-use crate::rig::{Rig, pod, policy, shop, web_addresses};
+use crate::rig::{Rig, pod, policy, running, shop, web_addresses};
 use ringfence_cluster::{Cause, Event, Problem, Severity};
-use ringfence_enforcer::cleanup;
 use ringfence_enforcer::events::Reason;
-use ringfence_enforcer::system::{BridgeReport, Family, Kernel, Mechanism, Table};
+use ringfence_enforcer::system::{BridgeReport, Mechanism};
 use ringfence_policy::model::ObjectKey;
 use ringfence_policy::snapshot::{Kind, Object};
 use std::sync::Arc;
 use std::time::Duration;
 use test_case::test_case;
-
-fn running() -> (Rig, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut rig = Rig::new(&Arc::default(), folder.path());
-    rig.list(shop());
-    assert_eq!(rig.status.unready(), None);
-    (rig, folder)
-}
 
 #[test_case(0; "first write")]
 #[test_case(1; "second write")]
@@ -90,89 +81,6 @@ fn a_set_that_is_refused_closes_its_policy_only() {
     rig.pass(Duration::from_secs(400));
     assert!(rig.metric("broken_sets") < 0.5);
     assert_eq!(web_addresses(&rig.kernel), ["10.2.0.6", "10.2.0.77"]);
-}
-
-#[test]
-fn an_entry_rule_that_is_gone_is_back_with_the_next_canary() {
-    let (mut rig, _folder) = running();
-    let held = rig.kernel.held();
-    let key = (Family::V4, Table::Mangle);
-    rig.kernel
-        .state()
-        .tables
-        .get_mut(&key)
-        .unwrap()
-        .get_mut("FORWARD")
-        .unwrap()
-        .clear();
-    rig.pass(Duration::from_secs(2));
-    assert_eq!(rig.kernel.held(), held);
-    assert!((rig.metric("drift_total{what=\"entry_rule\"}") - 1.0).abs() < 0.1);
-}
-
-#[test]
-fn a_rule_put_before_ours_is_noticed() {
-    let (mut rig, _folder) = running();
-    let key = (Family::V4, Table::Mangle);
-    let accept = "-j ACCEPT".to_owned();
-    let forward = |rig: &Rig| rig.kernel.state().tables[&key]["FORWARD"].clone();
-    rig.kernel
-        .state()
-        .tables
-        .get_mut(&key)
-        .unwrap()
-        .get_mut("FORWARD")
-        .unwrap()
-        .insert(0, accept.clone());
-    rig.pass(Duration::from_secs(2));
-    let rules = forward(&rig);
-    assert!(rules[0].contains("RF-FORWARD"), "{rules:?}");
-    assert!(
-        rules.contains(&accept),
-        "a foreign rule is left alone: {rules:?}"
-    );
-    // And no fight: nothing is written any more.
-    let writes = rig.kernel.state().writes;
-    rig.pass(Duration::from_secs(20));
-    assert_eq!(rig.kernel.state().writes, writes);
-}
-
-#[test]
-fn drift_in_sets_and_chains_is_repaired_by_the_read_back() {
-    let (mut rig, _folder) = running();
-    let held = rig.kernel.held();
-    {
-        let mut state = rig.kernel.state();
-        for members in state.sets.values_mut() {
-            members.insert("10.2.0.6".to_owned());
-        }
-        for rules in state
-            .tables
-            .get_mut(&(Family::V4, Table::Mangle))
-            .unwrap()
-            .values_mut()
-        {
-            rules.retain(|rule| rule.contains("RF-FORWARD"));
-        }
-    }
-    rig.pass(Duration::from_secs(340));
-    assert_eq!(rig.kernel.held(), held);
-    assert!(rig.metric("drift_total{what=\"sets\"}") > 0.5);
-    assert!(rig.metric("drift_total{what=\"rules\"}") > 0.5);
-}
-
-#[test]
-fn without_drift_nothing_is_written_or_counted() {
-    let (mut rig, _folder) = running();
-    let writes = rig.kernel.state().writes;
-    rig.pass(Duration::from_mins(20));
-    assert_eq!(rig.kernel.state().writes, writes);
-    for what in ["sets", "rules", "entry_rule", "bridge"] {
-        assert!(
-            rig.metric(&format!("drift_total{{what=\"{what}\"}}")) < 0.5,
-            "{what}"
-        );
-    }
 }
 
 #[test]
@@ -265,35 +173,4 @@ fn events_under_load_share_writes_and_idle_ones_do_not_wait() {
     rig.pass(Duration::from_millis(40));
     assert_eq!(web_addresses(&rig.kernel), ["10.2.0.54"]);
     assert_eq!(rig.kernel.state().writes, writes + 2);
-}
-
-#[test]
-fn cleanup_takes_all_of_ours_and_nothing_else() {
-    let (rig, _folder) = running();
-    {
-        let mut state = rig.kernel.state();
-        let filter = state.tables.get_mut(&(Family::V4, Table::Filter)).unwrap();
-        filter.insert("KUBE-FORWARD".to_owned(), vec!["-j ACCEPT".to_owned()]);
-        filter
-            .get_mut("FORWARD")
-            .unwrap()
-            .push("-j KUBE-FORWARD".to_owned());
-        let mut flow = crate::flows::flow("10.2.0.6", "10.1.0.5", 80);
-        flow.mark = 0x1004;
-        state.flows.push(flow);
-    }
-    let foreign = "create KUBE-FOO hash:ip family inet\nadd KUBE-FOO 10.0.0.1\n";
-    rig.kernel.ipset_restore(foreign).unwrap();
-    let kernel: Arc<dyn Kernel> = rig.kernel.clone();
-    let removed = cleanup::clean(&[Arc::clone(&kernel)], 0x1000).unwrap();
-    assert_eq!((removed.sets, removed.flows), (1, 1));
-    assert!(rig.kernel.is_empty(), "{}", rig.kernel.held());
-    let state = rig.kernel.state();
-    assert_eq!(state.flows[0].mark, 4);
-    let filter = &state.tables[&(Family::V4, Table::Filter)];
-    assert_eq!(filter["FORWARD"], ["-j KUBE-FORWARD"]);
-    assert_eq!(state.sets.keys().collect::<Vec<_>>(), ["KUBE-FOO"]);
-    drop(state);
-    let again = cleanup::clean(&[kernel], 0x1000).unwrap();
-    assert_eq!(again, cleanup::Removed::default());
 }

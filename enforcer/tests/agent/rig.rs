@@ -180,6 +180,15 @@ impl Rig {
     }
 }
 
+/// An agent that has programmed the shop.
+pub fn running() -> (Rig, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(&Arc::default(), folder.path());
+    rig.list(shop());
+    assert_eq!(rig.status.unready(), None);
+    (rig, folder)
+}
+
 pub fn node() -> Object {
     Object::Node(Node {
         name: "n1".into(),

@@ -27,7 +27,7 @@ fn entry(family: Family, chain: &str) -> EntryPoint {
 fn text(kernel: &LinuxKernel, family: Family, table: Table) -> String {
     match kernel.iptables_save(family, table).unwrap() {
         Readback::Text(text) => text,
-        Readback::Handles(handles) => panic!("expected text, found {handles:?}"),
+        Readback::Opaque(found) => panic!("expected text, found {found:?}"),
     }
 }
 
@@ -126,7 +126,7 @@ fn own_chains_are_read_past_a_foreign_native_rule() {
         );
 
         let read = || match kernel.iptables_save(Family::V4, Table::Mangle).unwrap() {
-            Readback::Handles(handles) => handles,
+            Readback::Opaque(found) => found.chains,
             Readback::Text(text) => panic!("expected handles, found {text}"),
         };
         let before = read();

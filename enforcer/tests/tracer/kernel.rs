@@ -124,6 +124,7 @@ impl Kernel {
                         moment(self, &section);
                     }
                 }
+                Step::Entries { .. } => return Err("rules have no handles here".to_owned()),
             }
         }
         Ok(())

@@ -59,6 +59,7 @@ impl<'a> Script<'a> {
             match step {
                 Step::Sets { input, .. } => self.feed("ipset restore", input),
                 Step::Rules { family, input } => self.rules(*family, input),
+                Step::Entries { .. } => panic!("every table can be read here"),
             }
         }
     }

@@ -17,6 +17,10 @@ use std::time::Duration;
 
 /// `NLMSG_ERROR`: also an acknowledgement, with code 0.
 const ERROR: u16 = 2;
+/// `NFNL_MSG_BATCH_BEGIN`
+const BATCH_BEGIN: u16 = 0x10;
+/// `NFNL_MSG_BATCH_END`
+const BATCH_END: u16 = 0x11;
 /// `NLMSG_DONE`
 const DONE: u16 = 3;
 /// `NLM_F_MULTI`
@@ -140,6 +144,40 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// Sends requests that ask for an acknowledgement as one netfilter transaction of
+    /// `subsystem`: all or none.
+    pub fn transaction(
+        mut self,
+        subsystem: u16,
+        requests: impl IntoIterator<Item = Request>,
+    ) -> Result<(), Error> {
+        let [high, low] = subsystem.to_be_bytes();
+        let fixed = [0, 0, high, low];
+        let mut bytes = Request::new(BATCH_BEGIN, 0, &fixed).finish(1);
+        let mut last = 1;
+        for request in requests {
+            last += 1;
+            bytes.extend_from_slice(&request.finish(last));
+        }
+        bytes.extend_from_slice(&Request::new(BATCH_END, 0, &fixed).finish(last + 1));
+        self.send(&bytes)?;
+        let mut answered = 1;
+        while answered < last {
+            let length = self.receive().map_err(|errno| failed(self.what, errno))?;
+            let mut datagram = &self.buffer[..length];
+            while let Some(message) = Message::next(&mut datagram) {
+                let message = message.map_err(|found| self.unexpected(&found))?;
+                if message.kind == ERROR {
+                    match code(message.payload) {
+                        0 => answered = message.sequence,
+                        code => return Err(failed(self.what, Errno::from_raw(code))),
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Error> {

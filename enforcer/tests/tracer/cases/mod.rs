@@ -132,9 +132,10 @@ fn programmed(program: &Program) -> (Planner, Kernel) {
 
 fn lines(transaction: &Transaction) -> Vec<&str> {
     let inputs = transaction.steps.iter().map(|step| match step {
-        Step::Sets { input, .. } | Step::Rules { input, .. } => input,
+        Step::Sets { input, .. } | Step::Rules { input, .. } => input.as_str(),
+        Step::Entries { .. } => "",
     });
-    inputs.flat_map(|input| input.lines()).collect()
+    inputs.flat_map(str::lines).collect()
 }
 
 fn update_of(before: &Program, after: &Program) -> Update {
