@@ -13,7 +13,8 @@ const TABLES: [&str; 3] = ["mangle", "filter", "security"];
 const MEMBERS: usize = 30;
 
 /// Counts from zero, repeats the probe, and shows on every node the rules that counted
-/// it, the sets that those rules name, and the flow's conntrack entries.
+/// it, those of the same chains that looked it up in a set in vain, these sets, and the
+/// flow's conntrack entries.
 pub fn diagnose(stage: &Stage, row: &Row) -> String {
     report(stage, row).unwrap_or_else(|error| format!("(no diagnosis: {error:#})"))
 }
@@ -50,7 +51,7 @@ fn report(stage: &Stage, row: &Row) -> Result<String> {
         let mut sets = BTreeSet::new();
         for table in TABLES {
             let rules = said(node, save, &["-c", "-t", table])?;
-            for rule in rules.lines().filter(|l| l.contains("RF-") && counted(l)) {
+            for rule in crossed(&rules) {
                 let _ = writeln!(text, "{table} {rule}");
                 let words: Vec<&str> = rule.split_whitespace().collect();
                 sets.extend(
@@ -83,6 +84,26 @@ fn said(node: &Node, program: &str, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Our rules that counted a packet, and those with a set in chains that it went through.
+fn crossed(rules: &str) -> Vec<&str> {
+    let ours = || rules.lines().filter(|line| line.contains("RF-"));
+    let after = |line: &str, option: &str| {
+        let mut words = line.split_whitespace();
+        words.find(|word| *word == option)?;
+        words.next().map(str::to_owned)
+    };
+    let entered: BTreeSet<String> = ours()
+        .filter(|line| counted(line))
+        .filter_map(|line| after(line, "-j").or_else(|| after(line, "-g")))
+        .collect();
+    let in_vain = |line: &str| {
+        line.contains("--match-set") && after(line, "-A").is_some_and(|c| entered.contains(&c))
+    };
+    ours()
+        .filter(|line| counted(line) || in_vain(line))
+        .collect()
+}
+
 /// Whether a line of `iptables-save -c` has a counter that is not zero.
 fn counted(line: &str) -> bool {
     line.starts_with('[') && !line.starts_with("[0:")
@@ -90,12 +111,22 @@ fn counted(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::counted;
+    use super::{counted, crossed};
 
     #[test]
     fn only_rules_that_counted_a_packet() {
         assert!(counted("[2:120] -A RF-FWD -j RETURN"));
         assert!(!counted("[0:0] -A RF-FWD -j RETURN"));
         assert!(!counted(":RF-FWD - [2:120]"));
+    }
+    #[test]
+    fn a_set_that_was_asked_in_vain_is_shown() {
+        let asked = "[0:0] -A RF-PI-1 -m set --match-set RF4-1 src -j RF-PASS";
+        let text = format!(
+            "[1:60] -A RF-SI-1 -j RF-PI-1\n{asked}\n\
+             [0:0] -A RF-PI-2 -m set --match-set RF4-2 src -j RF-PASS\n\
+             [1:60] -A FORWARD -j KUBE-FORWARD"
+        );
+        assert_eq!(crossed(&text), ["[1:60] -A RF-SI-1 -j RF-PI-1", asked]);
     }
 }

@@ -1,22 +1,20 @@
 //! A world with its enforcers and objects, on which cases are played one after another.
 
+mod probes;
+
 use super::arrive::{self, Names};
 use super::base;
-use super::oracle::{self, Oracle};
 use super::streams::Flow;
 use crate::controlplane::{self, ApiServer, Programs};
 use crate::fabric::netns::CONTROL_ADDRESS;
 use crate::fabric::{Process, Topology, World};
 use crate::objects::{self, Folder, Mark, Objects, Reference, State, documents};
-use crate::probe::{Net, Observation, Outcome, Shot, Transport};
+use crate::probe::{Net, Transport};
 use crate::sandbox;
-use crate::truth::{Cell, DenyAction, Expected};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ipnet::IpNet;
-use ringfence_policy::evaluate::Evaluator;
 use ringfence_policy::model::Protocol;
-use ringfence_policy::{Settings, Snapshot};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,10 +32,6 @@ pub enum ObjectsKind {
 
 /// How long an enforcer may take to apply something. Usually milliseconds.
 const APPLY: Duration = Duration::from_secs(15);
-/// How long a probe that should be answered may take; it costs nothing when all is well.
-const ANSWER: Duration = Duration::from_secs(2);
-/// How long a probe that should be dropped is given to get through after all.
-const SILENCE: Duration = Duration::from_millis(300);
 
 /// How stages are set up.
 #[derive(Clone, Debug, Default)]
@@ -361,83 +355,6 @@ impl Stage {
         }
         Ok(())
     }
-
-    // === Probes ===
-
-    /// What the oracle judges by.
-    pub fn snapshot(&self) -> Result<Snapshot> {
-        self.state.snapshot()
-    }
-
-    /// The enforcers' settings, as far as the oracle cares.
-    pub fn settings(&self) -> Settings {
-        Settings {
-            enforce_node_traffic: self.flags.iter().any(|f| f == "--node-traffic=enforce"),
-            drop_unknown_pods: !self.flags.iter().any(|f| f == "--unknown-pods=allow"),
-        }
-    }
-
-    fn deny_action(&self) -> DenyAction {
-        if self.flags.iter().any(|f| f == "--deny-action=drop") {
-            DenyAction::Drop
-        } else {
-            DenyAction::Reject
-        }
-    }
-
-    /// What the oracle expects of a cell.
-    pub fn expected(&self, evaluator: &Evaluator, cell: &Cell) -> Result<Expected> {
-        let oracle = Oracle {
-            names: self.names(),
-            evaluator,
-            proxy: self.world.topology().services.proxy(),
-            action: self.deny_action(),
-        };
-        oracle.expected(cell, |address, transport| {
-            self.net.is_listening(address, transport)
-        })
-    }
-
-    /// Whether both ends of a flow see a reset when it is cut. Where a Service lies in
-    /// between, the client of a bridge sees none (dataplane.md, trap 5).
-    pub(super) fn resets(&self, cell: &Cell) -> bool {
-        let tcp = matches!(cell.transport, Transport::Port(Protocol::Tcp, _));
-        tcp && self.deny_action() == DenyAction::Reject && !is_service(cell)
-    }
-
-    /// The probe of a cell.
-    pub fn shot(&self, cell: &Cell) -> Result<Shot> {
-        let (source, target) = oracle::ends(&self.names(), cell)?;
-        // Behind a Service and a node port somebody listens, or kube-proxy answers.
-        Ok(Shot {
-            netns: self.world.host(&cell.from)?.netns.clone(),
-            source,
-            target,
-            transport: cell.transport,
-            listening: is_service(cell) || self.net.is_listening(target, cell.transport),
-            patience: ANSWER,
-        })
-    }
-
-    /// Probes cells at once; where silence is expected, it is waited for briefly.
-    pub fn probe(&self, cells: &[(&Cell, Outcome)]) -> Result<Vec<Observation>> {
-        let shots = cells
-            .iter()
-            .map(|(cell, expected)| {
-                let mut shot = self.shot(cell)?;
-                if *expected == Outcome::Dropped {
-                    shot.patience = SILENCE;
-                }
-                Ok(shot)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        self.net.fire(&shots)
-    }
-}
-
-/// Whether a cell calls a Service, by its cluster address or a node port.
-fn is_service(cell: &Cell) -> bool {
-    cell.to.starts_with(arrive::SERVICE) || oracle::is_node_port(cell.transport)
 }
 
 /// An object with other labels.
