@@ -98,16 +98,31 @@ pub async fn post(
     };
     // It joins repetitions into a series.
     let recorder = Recorder::new(client, reporter);
+    let mut forbidden = false;
     while let Some(notice) = notices.recv().await {
         if let Err(error) = recorder
             .publish(&event(&notice, &node), &reference(&notice))
             .await
         {
             metrics.failed(Trouble::Event.label());
-            tracing::warn!(%error, policy = %notice.policy, "cannot post an Event");
+            let first = !std::mem::replace(&mut forbidden, is_forbidden(&error));
+            if !is_forbidden(&error) {
+                tracing::warn!(%error, policy = %notice.policy, "cannot post an Event");
+            } else if first {
+                tracing::warn!(
+                    %error,
+                    "may not post Events: allow create and patch on events of events.k8s.io in the \
+                     ClusterRole; until then what is wrong with policies is told here only"
+                );
+            }
         }
         tokio::time::sleep(PACE).await;
     }
+}
+
+/// Said once: it stays so until someone changes the RBAC rules.
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 fn event(notice: &Notice, node: &Name) -> Event {
