@@ -14,6 +14,8 @@ CASE ?=
 CONTROLPLANE ?= .cache/controlplane
 # A kube-router binary to measure beside ours in `make bench` (optional).
 KUBE_ROUTER ?=
+# Which benchmarks: scale churn packets service; empty: all.
+BENCH ?=
 
 E2E := ./target/debug/ringfence-e2e
 
@@ -48,11 +50,11 @@ e2e: setup build $(if $(filter apiserver,$(OBJECTS)),controlplane) ## real packe
 	$(E2E) run --fabric $(FABRIC) --objects $(OBJECTS) --controlplane $(CONTROLPLANE) $(CASE)
 
 .PHONY: bench
-bench: setup controlplane ## figures of docs/performance.md, on this machine (KUBE_ROUTER=path measures it beside)
+bench: setup controlplane ## figures of docs/performance.md, on this machine (BENCH=..., KUBE_ROUTER=path measures it beside)
 	@scripts/setup.sh bench
 	cargo build --release --workspace
 	cargo bench --workspace
-	KUBE_ROUTER=$(KUBE_ROUTER) ./target/release/ringfence-e2e bench --controlplane $(CONTROLPLANE)
+	KUBE_ROUTER=$(KUBE_ROUTER) ./target/release/ringfence-e2e bench --controlplane $(CONTROLPLANE) $(BENCH)
 
 .PHONY: lint
 lint: ## format, clippy, licences and sources of dependencies
