@@ -38,8 +38,8 @@ demo: setup build ## two nodes, a shop, its policies: who could reach whom, befo
 .PHONY: test
 test: setup build ## unit, property and integration tests, then packets on namespaces
 	cargo test --workspace
-	$(E2E) run --objects folder $(CASE)
-	$(E2E) self-test
+	$(E2E) run --objects folder --pods in-turn $(CASE)
+	$(E2E) self-test --pods in-turn upstream kube-router
 
 .PHONY: controlplane
 controlplane: ## build kube-apiserver, etcd, kube-controller-manager, kube-proxy (needs Go)

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringfence_e2e::case::{self, Case, CaseResult, ObjectsKind, Options, Runner, Status, Variant};
+use ringfence_e2e::case::{
+    self, Case, CaseResult, Kinds, ObjectsKind, Options, Runner, Status, Variant,
+};
 use ringfence_e2e::fabric::PodKind;
 use ringfence_e2e::{bench, cases, demo, report, sandbox, selftest};
 use std::num::NonZero;
@@ -66,9 +68,9 @@ struct Run {
     /// Nobody enforces: every case that denies something must fail.
     #[arg(long)]
     without_enforcer: bool,
-    /// Only this kind of pod.
-    #[arg(long, value_enum)]
-    pods: Option<Pods>,
+    /// Which kinds of pod.
+    #[arg(long, value_enum, default_value_t = Pods::All)]
+    pods: Pods,
     /// How many cases are played at once, each in a world of its own; default: one for
     /// each core, at least 2.
     #[arg(long, value_name = "NUMBER")]
@@ -95,6 +97,10 @@ enum Fabric {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Pods {
+    /// Every case with all kinds that it names.
+    All,
+    /// Every placement of a case with one kind, in turn: half the time.
+    InTurn,
     /// Ports of a bridge.
     Bridge,
     /// Host routes.
@@ -189,10 +195,12 @@ impl Run {
             },
             objects: self.objects,
             controlplane: self.controlplane.clone(),
-            kind: self.pods.map(|pods| match pods {
-                Pods::Bridge => PodKind::Bridge,
-                Pods::Routed => PodKind::Routed,
-            }),
+            kinds: match self.pods {
+                Pods::All => Kinds::All,
+                Pods::InTurn => Kinds::InTurn,
+                Pods::Bridge => Kinds::Only(PodKind::Bridge),
+                Pods::Routed => Kinds::Only(PodKind::Routed),
+            },
         })
     }
 

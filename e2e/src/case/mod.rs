@@ -13,7 +13,7 @@ mod streams;
 pub use crew::play;
 pub use expect::{Expect, cells, matrix};
 pub use oracle::rehearse;
-pub use run::{CaseResult, Failure, Fault, Options, Runner, Status, Variant};
+pub use run::{CaseResult, Failure, Fault, Kinds, Options, Runner, Status, Variant};
 pub use stage::{ObjectsKind, Setup, Stage};
 
 use crate::fabric::{Placement, PodKind, Services, Topology};

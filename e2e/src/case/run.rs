@@ -21,8 +21,31 @@ pub struct Options {
     pub objects: ObjectsKind,
     /// Where the control plane's programs are.
     pub controlplane: Option<PathBuf>,
-    /// Only this kind of pod.
-    pub kind: Option<PodKind>,
+    /// With which kinds of pod.
+    pub kinds: Kinds,
+}
+
+/// With which kinds of pod cases are played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kinds {
+    /// All that a case names.
+    #[default]
+    All,
+    /// Only this one.
+    Only(PodKind),
+    /// Each placement of a case with one of them, in turn: half the time, and still
+    /// every case on one node and on two.
+    InTurn,
+}
+
+impl Kinds {
+    fn chooses(self, case: &Case, turn: usize, kind: PodKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(only) => only == kind,
+            Self::InTurn => case.kinds.get(turn % case.kinds.len().max(1)) == Some(&kind),
+        }
+    }
 }
 
 /// One thing that was wrong.
@@ -117,13 +140,12 @@ impl Runner {
     /// All ways to play `cases`; those with the same world beside each other.
     pub fn variants<'a>(&self, cases: impl IntoIterator<Item = &'a Case>) -> Vec<Variant<'a>> {
         let mut all: Vec<Variant> = Vec::new();
-        for case in cases {
-            for kind in &case.kinds {
-                for placement in &case.placements {
-                    if self.options.kind.is_none_or(|only| only == *kind) {
-                        all.push(variant(case, *kind, *placement));
-                    }
-                }
+        for (number, case) in cases.into_iter().enumerate() {
+            for (turn, placement) in case.placements.iter().enumerate() {
+                let chosen =
+                    |kind: &PodKind| self.options.kinds.chooses(case, number + turn, *kind);
+                let kinds = case.kinds.iter().filter(|k| chosen(k));
+                all.extend(kinds.map(|kind| variant(case, *kind, *placement)));
             }
         }
         let mut sorted: Vec<Variant> = Vec::with_capacity(all.len());
