@@ -1,6 +1,6 @@
 //! `ringfence-e2e bench`
 
-use super::{Bench, Options, run};
+use super::{Bench, Options, Report, run};
 use crate::sandbox;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -55,11 +55,13 @@ impl Command {
             quick: self.quick,
         };
         sandbox::enter()?;
-        let report = run(&benches, &options)?;
+        let mut report = Report::new();
+        // What was measured before something went wrong is not lost.
+        let result = run(&benches, &options, &mut report);
         println!("{}", report.table());
         report.write(&self.json)?;
         println!("figures as JSON: {}", self.json.display());
-        Ok(())
+        result
     }
 }
 

@@ -1,5 +1,6 @@
 //! Figures with their spread, as a table for people and as JSON.
 
+use super::usage;
 use anyhow::{Context, Result};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
@@ -132,7 +133,26 @@ impl Figure {
 
 // === impl Report ===
 
+impl Default for Report {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Report {
+    /// Nothing measured yet, on this machine.
+    pub fn new() -> Self {
+        Self {
+            machine: usage::machine(&[
+                ("iptables", "--version"),
+                ("ipset", "--version"),
+                ("nginx", "-v"),
+                ("ab", "-V"),
+            ]),
+            figures: Vec::new(),
+        }
+    }
+
     /// The table, and below it what was measured where.
     pub fn table(&self) -> String {
         let mut table = Table::new();

@@ -64,25 +64,17 @@ pub struct Options {
     pub quick: bool,
 }
 
-/// Runs `benches` one after another. Must be called inside the sandbox.
-pub fn run(benches: &[Bench], options: &Options) -> Result<Report> {
-    let mut report = Report {
-        machine: usage::machine(&[
-            ("iptables", "--version"),
-            ("ipset", "--version"),
-            ("nginx", "-v"),
-            ("ab", "-V"),
-        ]),
-        figures: Vec::new(),
-    };
+/// Runs `benches` one after another and appends their figures to `report`, also when one
+/// fails. Must be called inside the sandbox.
+pub fn run(benches: &[Bench], options: &Options, report: &mut Report) -> Result<()> {
     if benches.contains(&Bench::Scale) || benches.contains(&Bench::Churn) {
-        scale::run(benches, options, &mut report)?;
+        scale::run(benches, options, report)?;
     }
     if benches.contains(&Bench::Packets) {
-        packets::run(options, &mut report)?;
+        packets::run(options, report)?;
     }
     if benches.contains(&Bench::Service) {
-        service::run(options, &mut report)?;
+        service::run(options, report)?;
     }
-    Ok(report)
+    Ok(())
 }
