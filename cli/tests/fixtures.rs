@@ -2,6 +2,7 @@
 //! file, the line or field, and what to do.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic too")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,13 +32,14 @@ fn world() -> String {
         status: {addresses: [{type: InternalIP, address: 10.102.123.11}]}\n"
         .to_owned();
     for (number, namespace) in namespaces.iter().enumerate() {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n\
              ---\napiVersion: v1\nkind: Pod\nmetadata: {{name: pod, namespace: {namespace}}}\n\
              spec: {{nodeName: node1, containers: [{{name: c, image: c}}]}}\n\
              status: {{phase: Running, podIP: 10.16.1.{0}, podIPs: [{{ip: 10.16.1.{0}}}]}}\n",
             number + 10
-        ));
+        );
     }
     text
 }

@@ -110,10 +110,10 @@ fn through(mode: ProxyMode, names: [&'static str; 4]) -> Vec<Case> {
                 ..Services::default()
             })
     };
-    let [dual, named, own, perf] = names;
+    let [dual, port_names, own, perf] = names;
     vec![
         dual_stack(case(dual)),
-        named_ports(case(named)),
+        named_ports(case(port_names)),
         own_service(case(own)),
         performance(case(perf)),
     ]
