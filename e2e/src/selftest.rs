@@ -33,7 +33,7 @@ pub fn without_enforcer(
 fn turned(case: &Case, result: &CaseResult) -> Status {
     let rows = || result.tables.iter().flat_map(|(_, rows)| rows);
     let unnoticed: Vec<String> = rows()
-        .filter(|row| row.is_right() == row.expected.is_denied())
+        .filter(|row| row.is_right() == row.expected.is_denied_by_policy())
         .map(|row| {
             format!(
                 "{}: expected {}, observed {}",
@@ -41,7 +41,7 @@ fn turned(case: &Case, result: &CaseResult) -> Status {
             )
         })
         .collect();
-    let denies = rows().any(|row| row.expected.is_denied())
+    let denies = rows().any(|row| row.expected.is_denied_by_policy())
         || case.steps.iter().any(|step| matches!(step, Step::Cut(_)));
     let failed = |summary, detail| {
         Status::Failed(vec![Failure {

@@ -115,6 +115,11 @@ impl Expected {
     pub fn is_denied(&self) -> bool {
         matches!(self.outcome, Outcome::Rejected | Outcome::Dropped)
     }
+
+    /// Whether it is policies that deny; not kube-proxy, which sends it to nobody.
+    pub fn is_denied_by_policy(&self) -> bool {
+        self.is_denied() && self.verdict.is_some()
+    }
 }
 
 fn flow(source: IpAddr, target: IpAddr, transport: Transport) -> Flow {

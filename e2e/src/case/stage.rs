@@ -239,6 +239,16 @@ impl Stage {
         Ok(())
     }
 
+    /// The API server that objects go to, and the world that it serves.
+    ///
+    /// # Errors
+    /// When objects come from elsewhere.
+    pub fn api_server(&mut self) -> Result<(&mut ApiServer, &World)> {
+        let server = self.objects.api_server();
+        let server = server.context("objects do not come from an API server here")?;
+        Ok((server, &self.world))
+    }
+
     /// Applies the objects of a YAML text and waits until they are enforced.
     pub fn apply(&mut self, yaml: &str, namespace: &str) -> Result<()> {
         self.hand_over(yaml, namespace)?;

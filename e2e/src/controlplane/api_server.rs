@@ -217,6 +217,10 @@ impl Objects for ApiServer {
         services::wait(&self.proxies, world, endpoints)
     }
 
+    fn api_server(&mut self) -> Option<&mut ApiServer> {
+        Some(self)
+    }
+
     fn mark(&self) -> Result<Mark> {
         Ok(Mark::Versions(self.versions.clone()))
     }

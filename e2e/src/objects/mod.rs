@@ -6,6 +6,7 @@ mod state;
 pub use folder::Folder;
 pub use state::{Reference, State, documents};
 
+use crate::controlplane::ApiServer;
 use crate::fabric::{Node, Process, World};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -51,6 +52,11 @@ pub trait Objects {
     fn wait_services(&self, world: &World, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
         let _ = (world, endpoints);
         Ok(())
+    }
+
+    /// The API server, where this source is one.
+    fn api_server(&mut self) -> Option<&mut ApiServer> {
+        None
     }
 
     /// What everything handed over so far amounts to.
