@@ -7,7 +7,7 @@ use crate::fabric::Netns;
 use anyhow::{Context, Result, bail, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Nobody else listens there.
@@ -29,14 +29,31 @@ pub struct Conversation {
 impl Conversation {
     /// Opens one from pod to pod over IPv4.
     pub fn open(stage: &Stage, from: &str, to: &str) -> Result<Self> {
-        let (source, target) = (hands::v4(stage, from)?, hands::v4(stage, to)?);
-        let client_netns = stage.world().host(from)?.netns.clone();
+        let target = hands::v4(stage, to)?;
+        Self::open_to(stage, from, to, target.into())
+    }
+
+    /// Opens one over each family.
+    pub fn open_both(stage: &Stage, from: &str, to: &str) -> Result<Vec<Self>> {
+        let targets = stage.world().host(to)?.addresses.iter();
+        targets
+            .map(|target| Self::open_to(stage, from, to, *target))
+            .collect()
+    }
+
+    fn open_to(stage: &Stage, from: &str, to: &str, target: IpAddr) -> Result<Self> {
+        let client = stage.world().host(from)?;
+        let source = client.address_like(target);
+        let source = source.with_context(|| format!("{from} has no address like {target}"))?;
+        let client_netns = client.netns.clone();
         let server_netns = stage.world().host(to)?.netns.clone();
         let listener = server_netns.run(|| Ok(TcpListener::bind((target, PORT))?))?;
         let client = client_netns.run(|| {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-            socket.bind(&SocketAddrV4::new(source, 0).into())?;
-            socket.connect_timeout(&SocketAddrV4::new(target, PORT).into(), ANSWER)?;
+            let target = SocketAddr::new(target, PORT);
+            let domain = Domain::for_address(target);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.connect_timeout(&target.into(), ANSWER)?;
             Ok(TcpStream::from(socket))
         });
         let client = client.with_context(|| format!("connecting {from} to {to}"))?;
@@ -112,9 +129,7 @@ impl Conversation {
 
     fn addresses(&self) -> Result<SocketAddrs> {
         match (self.client.local_addr()?, self.server.local_addr()?) {
-            (std::net::SocketAddr::V4(client), std::net::SocketAddr::V4(server)) => {
-                Ok(SocketAddrs { client, server })
-            }
+            (SocketAddr::V4(client), SocketAddr::V4(server)) => Ok(SocketAddrs { client, server }),
             other => bail!("not IPv4: {other:?}"),
         }
     }

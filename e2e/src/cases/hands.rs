@@ -6,6 +6,7 @@ use crate::probe::{Outcome, Transport};
 use crate::sandbox;
 use crate::truth::Cell;
 use anyhow::{Context, Result, bail, ensure};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,12 @@ pub fn tables(stage: &Stage, words: &str) -> Result<()> {
     FAMILIES
         .iter()
         .try_for_each(|program| everywhere(stage, &format!("{program} -w 5 {words}")))
+}
+
+/// The program that writes rules for an address.
+pub fn program(address: IpAddr) -> &'static str {
+    let [v4, v6] = FAMILIES;
+    if address.is_ipv4() { v4 } else { v6 }
 }
 
 /// The node on which a pod runs.
@@ -218,7 +225,7 @@ pub fn own_folder(stage: &Stage, name: &str) -> Result<PathBuf> {
 /// The first IPv4 address of a host.
 pub fn v4(stage: &Stage, host: &str) -> Result<std::net::Ipv4Addr> {
     for address in &stage.world().host(host)?.addresses {
-        if let std::net::IpAddr::V4(v4) = address {
+        if let IpAddr::V4(v4) = address {
             return Ok(*v4);
         }
     }

@@ -1,6 +1,7 @@
 //! Bad input, big input, and programs that fail: nothing ever gets wider than it was, and
 //! everything recovers by itself.
 
+mod api_server;
 mod big;
 mod objects;
 mod programs;
@@ -10,7 +11,13 @@ use crate::fabric::{Placement, PodKind};
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    [objects::cases(), big::cases(), programs::cases()].concat()
+    [
+        objects::cases(),
+        big::cases(),
+        programs::cases(),
+        api_server::cases(),
+    ]
+    .concat()
 }
 
 fn fault(name: &'static str) -> Case {

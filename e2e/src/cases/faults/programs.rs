@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the enforcer calls with the nft flavour.
 const PROGRAMS: [&str; 5] = [
@@ -56,7 +56,17 @@ pub fn cases() -> Vec<Case> {
         fault("the-lock-is-held")
             .flags(&["--iptables-flavour=legacy"])
             .policy("x/deny", FROM_Y)
-            .act("another program holds the xtables lock", locked)
+            .act("another program holds the xtables lock", |stage| {
+                locked(stage, Duration::ZERO)
+            })
+            .expect(matrix(&[tcp(80)])),
+        fault("the-lock-is-held-for-twenty-seconds")
+            .tags(&["slow"])
+            .flags(&["--iptables-flavour=legacy"])
+            .policy("x/deny", FROM_Y)
+            .act("another program holds the xtables lock", |stage| {
+                locked(stage, Duration::from_secs(20))
+            })
             .expect(matrix(&[tcp(80)])),
     ]
 }
@@ -206,8 +216,10 @@ fn missing(stage: &mut Stage) -> Result<()> {
     watch.finish().map(drop)
 }
 
-fn locked(stage: &mut Stage) -> Result<()> {
+/// Another program holds the lock until the enforcer has noticed, and `least` long.
+fn locked(stage: &mut Stage, least: Duration) -> Result<()> {
     let watch = watch(stage)?;
+    let start = Instant::now();
     let mut holders = Vec::new();
     for node in stage.world().nodes() {
         let args = ["-F", "/run/xtables.lock", "sleep", "60"].map(str::to_owned);
@@ -230,6 +242,8 @@ fn locked(stage: &mut Stage) -> Result<()> {
         "not alive while it waits for the lock"
     );
     see(stage, "z/a", "x/a", tcp(80), Outcome::Rejected)?;
+    std::thread::sleep(least.saturating_sub(start.elapsed()));
+    see(stage, "z/b", "x/b", tcp(80), Outcome::Rejected)?;
     for holder in &mut holders {
         holder.stop(nix::sys::signal::Signal::SIGKILL, Duration::from_secs(2))?;
     }

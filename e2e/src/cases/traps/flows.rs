@@ -136,11 +136,11 @@ fn picked_up() -> Vec<Case> {
             .kept(&["allowed", "allowed6"])
             .cut(&["denied", "denied6", "denied-udp"]),
         once(trap("a-half-closed-connection-lives-on", source)).act("half-close, flush, go on", |stage| {
-            let mut flow = Conversation::open(stage, "y/a", "x/b")?;
+            let mut flows = Conversation::open_both(stage, "y/a", "x/b")?;
             stage.apply(&[policy("x/from-y", FROM_Y), policy("y/deny", DENY_X)].join("---\n"), "x")?;
-            flow.half_close()?;
+            flows.iter_mut().try_for_each(Conversation::half_close)?;
             flush(stage)?;
-            flow.server_talks().context("after a half-close and a flush")
+            flows.iter_mut().try_for_each(|flow| flow.server_talks().context("after a half-close and a flush"))
         }),
         once(trap("without-loose-pickup-nothing-is-reset", source)).act("flush with tcp_loose=0", |stage| {
             let mut flow = Conversation::open(stage, "y/a", "x/b")?;
@@ -157,17 +157,15 @@ fn picked_up() -> Vec<Case> {
         }),
         // Either end could have opened it: it is cut when neither might.
         trap("what-is-picked-up-in-the-middle-is-cut", source).act("the server speaks first after a flush", |stage| {
-            let mut flow = Conversation::open(stage, "y/a", "x/b")?;
-            flush(stage)?;
-            flow.server_talks()?;
-            stage.apply(&policy("x/deny", DENY_BOTH), "x")?;
-            flow.is_dead()?;
-            stage.delete("NetworkPolicy x/deny")?;
-            let mut flow = Conversation::open(stage, "x/b", "z/b")?;
-            flush(stage)?;
-            flow.server_talks()?;
-            stage.apply(&policy("x/deny", DENY_BOTH), "x")?;
-            flow.is_dead()
+            for (from, to) in [("y/a", "x/b"), ("x/b", "z/b")] {
+                let mut flows = Conversation::open_both(stage, from, to)?;
+                flush(stage)?;
+                flows.iter_mut().try_for_each(Conversation::server_talks)?;
+                stage.apply(&policy("x/deny", DENY_BOTH), "x")?;
+                flows.iter_mut().try_for_each(Conversation::is_dead)?;
+                stage.delete("NetworkPolicy x/deny")?;
+            }
+            Ok(())
         }),
         once(trap("both-flavours-legacy", "dataplane.md, flavours"))
             .flags(&["--iptables-flavour=legacy"])

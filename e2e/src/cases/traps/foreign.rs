@@ -88,6 +88,10 @@ fn beside_native(stage: &mut Stage) -> Result<()> {
     see(stage, "y/a", "x/a", tcp(80), Outcome::Allowed)?;
     see(stage, "z/a", "x/a", tcp(80), Outcome::Rejected)?;
     let node = hands::node_of(stage, "x/a")?;
+    // Until a read-back has met such a table, its rules are written anew without a count.
+    let readbacks = "sync_duration_seconds_count{phase=\"readback\"}";
+    let met = metric(stage, &node, readbacks)? + 1;
+    hands::grows(stage, &node, readbacks, met)?;
     let before = metric(stage, &node, "drift_total{what=\"rules\"}")?
         + metric(stage, &node, "drift_total{what=\"entry_rule\"}")?;
     hands::run(stage, &node, "nft flush chain ip mangle RF-DECIDE")?;

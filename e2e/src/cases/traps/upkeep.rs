@@ -52,7 +52,7 @@ pub fn cases() -> Vec<Case> {
         once(trap("an-entry-rule-pushed-down-is-brought-up", drift))
             .policy("x/deny", DENY_X)
             .act("accept everything before our entry", |stage| {
-                drift_of(stage, "entry_rule", |stage, node| {
+                drift_of(stage, "first_place", |stage, node| {
                     FAMILIES.iter().try_for_each(|program| {
                         hands::run(
                             stage,
