@@ -10,7 +10,9 @@ use ringfence_enforcer::dataplane::{
     Backstop, DenyAction, Family, Options, Readback, parse_readback, render_full,
 };
 use ringfence_enforcer::plan::{Planner, Step, Transaction, cleanup};
-use ringfence_policy::model::{ObjectKey, Policy, Selector};
+use ringfence_policy::model::{
+    Labels, Namespace, NamespaceMatch, ObjectKey, Peer, Phase, Pod, Policy, Rule, Selector,
+};
 use ringfence_policy::snapshot::{Object, Settings, Snapshot};
 use ringfence_policy::{Compiler, Program};
 use std::collections::BTreeSet;
@@ -18,6 +20,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use test_case::test_case;
+
+/// As many as Kubernetes supports.
+const MOST_PODS: u32 = 150_000;
 
 /// Everything that happens in one namespace, as a script.
 struct Script<'a> {
@@ -178,7 +183,7 @@ fn the_full_text_is_taken_and_read_back_and_cleaned_up(flavour: &str) {
     let long = Policy {
         key: ObjectKey::new("x", "p".repeat(253)),
         pod_selector: Selector::everything(),
-        ingress: Some(vec![ringfence_policy::model::Rule::default()]),
+        ingress: Some(vec![Rule::default()]),
         egress: None,
         fault: None,
     };
@@ -216,4 +221,78 @@ fn the_full_text_is_taken_and_read_back_and_cleaned_up(flavour: &str) {
         script.run(&transaction);
         assert!(cleanup(&script.finish()).is_empty());
     }
+}
+
+/// The most that a cluster has: one selector that matches all of 150,000 pods.
+#[test]
+fn one_selector_matches_150_000_pods() {
+    if !privileged() {
+        return;
+    }
+    let pod = |n: u32| Pod {
+        key: ObjectKey::new("y", format!("client-{n}")),
+        labels: Labels::new([("app", "client")]),
+        node: "elsewhere".into(),
+        ips: vec![std::net::Ipv4Addr::from(0x0b00_0000 + n).into()],
+        host_network: false,
+        phase: Phase::Running,
+        terminating: false,
+        ports: [].into(),
+    };
+    let server = Pod {
+        key: ObjectKey::new("x", "server"),
+        labels: Labels::default(),
+        node: NODES[0].into(),
+        ips: vec!["10.1.1.5".parse().unwrap()],
+        ..pod(0)
+    };
+    let from_all_pods = Rule {
+        peers: vec![Peer::Pods {
+            namespaces: NamespaceMatch::Labels(Selector::everything()),
+            pods: Selector::labels([("app", "client")]),
+        }],
+        ports: Vec::new(),
+    };
+    let policy = Policy {
+        key: ObjectKey::new("x", "clients"),
+        pod_selector: Selector::everything(),
+        ingress: Some(vec![from_all_pods]),
+        egress: None,
+        fault: None,
+    };
+    let mut snapshot = Snapshot::default();
+    for namespace in ["x", "y"] {
+        snapshot.apply(Object::Namespace(Namespace {
+            name: namespace.into(),
+            labels: Labels::default(),
+        }));
+    }
+    snapshot.apply(Object::Pod(server));
+    snapshot.apply(Object::Policy(policy));
+    (0..MOST_PODS).for_each(|n| drop(snapshot.apply(Object::Pod(pod(n)))));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut script = Script::new(folder.path(), "nft");
+    let mut compiler = Compiler::new(NODES[0].into(), Settings::default());
+    let mut planner = Planner::new(Options::default());
+    planner.adopt(Readback::default());
+    let mut update = compiler.rebuild(&snapshot);
+    // And one more, as an event brings it.
+    for last in [false, true] {
+        let transaction = planner
+            .plan(compiler.program(), Some(&update), &BTreeSet::new())
+            .unwrap();
+        script.run(&transaction);
+        if last {
+            assert_eq!(transaction.steps.len(), 1, "{:#?}", transaction.steps);
+        }
+        planner.committed(transaction);
+        let changes = Vec::from_iter(snapshot.apply(Object::Pod(pod(MOST_PODS))));
+        update = compiler.update(&snapshot, &changes);
+    }
+    let readback = script.finish();
+    let sets = fs::read_to_string(folder.path().join("sets")).unwrap();
+    let members = sets.lines().filter(|line| line.contains(" 11.")).count();
+    assert_eq!(members, MOST_PODS as usize + 1);
+    assert_no_drift(readback, compiler.program(), &Options::default());
 }

@@ -1,151 +1,25 @@
-//! Traps 5 to 9: what is special about bridges, and who may use which source address.
+//! Traps 6 to 9: what is special about bridges, and who may use which source address.
 
 use super::{DENY_X, FROM_Y, once, trap};
 use crate::case::{Case, Stage, matrix, policy};
 use crate::cases::conversation::checksum;
 use crate::cases::hands::{self, inside, see, see_denied, tables};
 use crate::fabric::{Placement, PodKind};
-use crate::probe::{Observation, Outcome, Transport, tcp, udp};
-use crate::truth::Cell;
-use anyhow::{Context, Result, bail, ensure};
+use crate::probe::{Outcome, tcp, udp};
+use anyhow::{Context, Result, ensure};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    [services(), neighbours(), visibility(), sources()].concat()
+    [neighbours(), visibility(), sources()].concat()
 }
-
-/// Addresses of a Service; DNAT by hand stands in for kube-proxy.
-const SERVICE: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 10)),
-];
 
 /// Nobody else listens there.
 const PORT: u16 = 9000;
-
-fn services() -> Vec<Case> {
-    vec![
-        trap("refusals-arrive-behind-a-service", "dataplane.md, trap 5").act(
-            "call x/b by a Service address",
-            |stage| {
-                for protocol in ["tcp", "udp"] {
-                    lead(stage, protocol, "x/b", 81)?;
-                }
-                for transport in [tcp(80), udp(80)] {
-                    expect_service(stage, "x/a", "x/b", transport, Outcome::Allowed)?;
-                }
-                stage.apply(&policy("x/from-y", FROM_Y), "x")?;
-                for (client, outcome) in [
-                    ("x/a", Outcome::Rejected),
-                    ("z/a", Outcome::Rejected),
-                    ("y/a", Outcome::Allowed),
-                ] {
-                    for transport in [tcp(80), udp(80)] {
-                        expect_service(stage, client, "x/b", transport, outcome)?;
-                    }
-                }
-                // A rule names pod ports, never the Service's.
-                stage.apply(
-                    &policy(
-                        "x/from-y",
-                        "{podSelector: {}, ingress: [{ports: [{port: 81}]}]}",
-                    ),
-                    "x",
-                )?;
-                expect_service(stage, "z/a", "x/b", tcp(80), Outcome::Allowed)?;
-                stage.apply(
-                    &policy(
-                        "x/from-y",
-                        "{podSelector: {}, ingress: [{ports: [{port: 80}]}]}",
-                    ),
-                    "x",
-                )?;
-                expect_service(stage, "z/a", "x/b", tcp(80), Outcome::Rejected)?;
-                tables(stage, "-t nat -F PREROUTING")
-            },
-        ),
-        trap(
-            "a-pod-reaches-itself-through-its-service",
-            "scenarios.md, hairpin",
-        )
-        .act("call oneself by a Service address", |stage| {
-            lead(stage, "tcp", "x/b", 80)?;
-            for own in &stage.world().host("x/b")?.addresses {
-                hands::everywhere(
-                    stage,
-                    &format!(
-                        "{} -t nat -A POSTROUTING -s {own} -d {own} -j MASQUERADE",
-                        hands::program(*own)
-                    ),
-                )?;
-            }
-            stage.apply(
-                &policy(
-                    "x/deny",
-                    "{podSelector: {}, policyTypes: [Ingress, Egress]}",
-                ),
-                "x",
-            )?;
-            expect_service(stage, "x/b", "x/b", tcp(80), Outcome::Allowed)?;
-            expect_service(stage, "x/a", "x/b", tcp(80), Outcome::Rejected)?;
-            tables(stage, "-t nat -F PREROUTING")?;
-            tables(stage, "-t nat -F POSTROUTING")
-        }),
-    ]
-}
-
-/// Port 80 of the Service leads to this port of a pod, in both families.
-fn lead(stage: &Stage, protocol: &str, pod: &str, port: u16) -> Result<()> {
-    for address in &stage.world().host(pod)?.addresses {
-        let service = SERVICE.iter().find(|s| s.is_ipv4() == address.is_ipv4());
-        let service = service.context("a Service has both families")?;
-        let (program, to) = (hands::program(*address), SocketAddr::new(*address, port));
-        hands::everywhere(
-            stage,
-            &format!(
-                "{program} -t nat -A PREROUTING -d {service} -p {protocol} --dport 80 -j DNAT --to-destination {to}"
-            ),
-        )?;
-    }
-    Ok(())
-}
-
-/// What becomes of calls of the Service over both families.
-fn expect_service(
-    stage: &Stage,
-    from: &str,
-    backend: &str,
-    transport: Transport,
-    expected: Outcome,
-) -> Result<()> {
-    for service in SERVICE {
-        let cell = Cell {
-            from: from.into(),
-            to: backend.into(),
-            v4: service.is_ipv4(),
-            transport,
-        };
-        let mut shot = stage.shot(&cell)?;
-        shot.target = service;
-        let seen = stage.net().fire(&[shot])?;
-        let Some(Observation {
-            outcome, detail, ..
-        }) = seen.first()
-        else {
-            bail!("no observation")
-        };
-        ensure!(
-            *outcome == expected,
-            "{from} -> Service {service} of {backend} {transport}: expected {expected}, observed {outcome} {detail}"
-        );
-    }
-    Ok(())
-}
 
 fn neighbours() -> Vec<Case> {
     vec![
