@@ -170,8 +170,11 @@ fn no_lists(stage: &mut Stage) -> Result<()> {
     server.apply(&binding)?;
     let kubeconfig = server.kubeconfig(Identity::Stranger);
     let said = last_words(stage, "no-right", &kubeconfig)?;
-    let rule = "apiGroups: [\"\"], resources: [\"pods\"], verbs: [\"list\", \"watch\"]";
-    ensure!(said.contains(rule), "no word of the missing rule:\n{said}");
+    let missing = "apiGroups: [\"\"], resources: [\"pods\"], verbs: [\"list\", \"watch\"]";
+    ensure!(
+        said.contains(missing),
+        "no word of the missing rule:\n{said}"
+    );
     for readable in ["networkpolicies", "namespaces", "nodes"] {
         let resources = format!("resources: [\"{readable}\"]");
         ensure!(
