@@ -143,6 +143,8 @@ impl RulesState {
 /// updates say what changes, and 150,000 addresses need not be held twice.
 #[derive(Clone, Debug, Default)]
 struct SetState {
+    /// As read back; `None`: made by us, so of the kind that we want.
+    kind: Option<String>,
     maxelem: usize,
     count: usize,
     members: Option<BTreeSet<String>>,
@@ -190,6 +192,7 @@ impl Planner {
             state.sets.insert(
                 name,
                 SetState {
+                    kind: Some(set.kind),
                     maxelem,
                     count,
                     members: Some(set.members),

@@ -151,6 +151,14 @@ impl SetPlanner<'_> {
                 self.create(&set, &content());
                 None
             }
+            // Someone took the name for something else: adding to that would be no match.
+            Some(SetState {
+                kind: Some(kind), ..
+            }) if *kind != set.kind => {
+                self.destroy(&set.name, true);
+                self.create(&set, &content());
+                None
+            }
             Some(SetState {
                 members: Some(present),
                 ..
@@ -287,6 +295,7 @@ impl SetPlanner<'_> {
         };
         let count = (state.count + delta.added.len()).saturating_sub(delta.removed.len());
         let state = SetState {
+            kind: None,
             maxelem: state.maxelem,
             count,
             members: None,
@@ -331,6 +340,7 @@ fn fill(lines: &mut Lines, set: &KernelSet, name: &str, content: &BTreeSet<Strin
 
 fn filled(content: &BTreeSet<String>) -> SetState {
     SetState {
+        kind: None,
         maxelem: maxelem(content.len()),
         count: content.len(),
         members: None,

@@ -111,6 +111,30 @@ fn drift_of_sets_is_repaired(damage: &str) {
     );
 }
 
+/// Someone took the name: what it holds is no match for our members, whatever it takes.
+#[test]
+fn a_set_of_another_kind_is_made_anew() {
+    let (_, kernel) = programmed(&shop());
+    let saved = kernel.ipset_save();
+    let ours = "create RF4-0000000000000011 hash:ip ";
+    assert!(saved.contains(ours), "{saved}");
+    let other = saved.replace(ours, "create RF4-0000000000000011 hash:net ");
+    let mut planner = Planner::new(Options::default());
+    let rules = Family::ALL.map(|family| (family, kernel.iptables_save(family)));
+    let rules = rules
+        .each_ref()
+        .map(|(family, text)| (*family, text.as_str()));
+    planner.adopt(parse_readback(&other, &rules).unwrap());
+    let transaction = planner.plan(&shop(), None, &none()).unwrap();
+    let Some(Step::Sets { input, .. }) = transaction.steps.first() else {
+        panic!("{transaction:?}");
+    };
+    assert!(
+        input.starts_with(&format!("destroy RF4-0000000000000011\n{ours}")),
+        "{input}"
+    );
+}
+
 /// iptables-nft beside a foreign native rule in IPv4's `mangle` (trap 13).
 fn unreadable(kernel: &Kernel) -> Readback {
     let rules = kernel
