@@ -1,5 +1,6 @@
 //! `ringfence-e2e run`, as people and CI use it: interrupted, killed, twice at once, and
 //! what it says and writes.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic too")]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

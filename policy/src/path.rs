@@ -476,7 +476,11 @@ mod tests {
         };
         let entry = || Door::NodePort(Arc::clone(&s.nodes["n1"]));
         assert_eq!(sees("203.0.113.5", entry()), "10.1.1.0", "seed 002's hole");
-        assert_eq!(sees("192.0.2.1", Door::ClusterIp), "10.1.1.0", "the node itself");
+        assert_eq!(
+            sees("192.0.2.1", Door::ClusterIp),
+            "10.1.1.0",
+            "the node itself"
+        );
     }
 
     #[test]

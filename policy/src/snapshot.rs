@@ -167,9 +167,7 @@ impl Snapshot {
                 put(&mut self.policies, key, None).map(|(a, b)| Change::Policy(a, b))
             }
             Kind::Node => put(&mut self.nodes, &key.name, None).map(|(a, b)| Change::Node(a, b)),
-            Kind::Service => {
-                put(&mut self.services, key, None).map(|(a, b)| Change::Service(a, b))
-            }
+            Kind::Service => put(&mut self.services, key, None).map(|(a, b)| Change::Service(a, b)),
         }
     }
 

@@ -65,7 +65,12 @@ impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.l4 {
             L4::Ports { protocol, dst, .. } => {
-                write!(f, "{protocol} {} -> {}", self.src, SocketAddr::new(self.dst, dst))
+                write!(
+                    f,
+                    "{protocol} {} -> {}",
+                    self.src,
+                    SocketAddr::new(self.dst, dst)
+                )
             }
             L4::Icmp { kind } => write!(f, "ICMP type {kind} {} -> {}", self.src, self.dst),
             L4::Other(number) => write!(f, "protocol {number} {} -> {}", self.src, self.dst),
