@@ -54,7 +54,7 @@ pub struct Engine {
     pub(super) handled: u64,
     pub(super) pending: Vec<Change>,
     waiting: Vec<Instant>,
-    /// When the next batch is due, and when the last one began.
+    /// When the next batch is due, and when the last one that wrote began.
     batch: Option<Instant>,
     last_batch: Option<Instant>,
     caches_by: Instant,
@@ -175,7 +175,6 @@ impl Engine {
         }
         if self.batch.is_some_and(|at| at <= now) {
             self.batch = None;
-            self.last_batch = Some(now);
             self.batch(now);
         } else if self.retry.is_some_and(|at| at <= now) {
             self.bring(&Update::default(), now);
@@ -324,6 +323,11 @@ impl Engine {
             return;
         }
         let structural = update.previous.is_some() || !driver.in_step();
+        // What costs nothing delays nothing: a pod is created without an address, and the
+        // event that brings the address must not wait for the next batch.
+        if structural || !update.is_empty() {
+            self.last_batch = Some(now);
+        }
         let brought = if structural {
             let pods = program.structure.endpoints.keys().copied().collect();
             driver

@@ -1,12 +1,13 @@
 //! Before the first program, and what a restart finds.
 
 use crate::fake::FakeKernel;
-use crate::rig::{Rig, namespace, node, pod, policy, shop, web_addresses};
+use crate::rig::{Rig, namespace, node, pod, policy, running, shop, web_addresses};
 use ringfence_cluster::{Event, Reason};
 use ringfence_enforcer::health::Concern;
 use ringfence_enforcer::system::{BridgeReport, Bypass, Mechanism, Shortfall, Table};
-use ringfence_policy::snapshot::Kind;
+use ringfence_policy::snapshot::{Kind, Object};
 use std::fs;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -100,6 +101,33 @@ fn a_bookmark_moves_what_is_applied() {
         "555"
     );
     assert_eq!(kernel.state().writes, writes);
+}
+
+/// A pod is created without an address; the event that brings it must not wait for the
+/// next batch. Two events that both write are a batch apart.
+#[test]
+fn what_wrote_nothing_delays_nothing() {
+    let (mut rig, _folder) = running();
+    rig.pass(Duration::from_secs(1));
+    let addressed = |rig: &mut Rig, address: Option<&str>| {
+        let Object::Pod(mut web) = pod("web", "10.2.0.5") else {
+            panic!("a pod");
+        };
+        (web.key.name, web.ips) = ("web-9".into(), Vec::new());
+        web.ips
+            .extend(address.map(|a| a.parse::<IpAddr>().unwrap()));
+        let decoded = rig.decoded(Object::Pod(web));
+        rig.event(Event::Apply(decoded));
+        rig.tick();
+        web_addresses(&rig.kernel).len()
+    };
+    let before = addressed(&mut rig, None);
+    let after = addressed(&mut rig, Some("10.2.0.77"));
+    assert_eq!(after, before + 1, "the address waits for a batch");
+    let soon = addressed(&mut rig, None);
+    assert_eq!(soon, after, "two writes are a batch apart");
+    rig.pass(Duration::from_millis(50));
+    assert_eq!(web_addresses(&rig.kernel).len(), before);
 }
 
 #[test]
