@@ -167,7 +167,8 @@ fn run() -> Result<()> {
     // The enforcer has no business with Services, and the stranger with anything.
     for (identity, resource) in [
         (Identity::Enforcer, "services"),
-        (Identity::Stranger, "networkpolicies"),
+        // All five are asked for at once; which refusal comes first is open.
+        (Identity::Stranger, "add this rule to the agent's ClusterRole"),
     ] {
         let cli = kubeconfig(&mut stage, identity)?;
         let said = cli.run(&stage, &["matrix"])?.says(2)?;
