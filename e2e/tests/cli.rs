@@ -168,7 +168,10 @@ fn run() -> Result<()> {
     for (identity, resource) in [
         (Identity::Enforcer, "services"),
         // All five are asked for at once; which refusal comes first is open.
-        (Identity::Stranger, "add this rule to the agent's ClusterRole"),
+        (
+            Identity::Stranger,
+            "add this rule to the agent's ClusterRole",
+        ),
     ] {
         let cli = kubeconfig(&mut stage, identity)?;
         let said = cli.run(&stage, &["matrix"])?.says(2)?;
