@@ -1,6 +1,6 @@
 //! What is sent on a stage, and what should become of it.
 
-use super::Stage;
+use super::{ObjectsKind, Stage};
 use crate::case::oracle::Oracle;
 use crate::case::{arrive, oracle};
 use crate::probe::{Observation, Outcome, Shot, Transport};
@@ -52,10 +52,13 @@ impl Stage {
     }
 
     /// Whether both ends of a flow see a reset when it is cut. Where a Service lies in
-    /// between, the client of a bridge sees none (dataplane.md, trap 5).
+    /// between, the client of a bridge sees none. A kube-proxy that has put itself before
+    /// us in `filter` accepts what is established, and the backstop drops it without a
+    /// word until ours is first again: beside an API server silence will do.
     pub(in crate::case) fn resets(&self, cell: &Cell) -> bool {
         let tcp = matches!(cell.transport, Transport::Port(Protocol::Tcp, _));
-        tcp && self.deny_action() == DenyAction::Reject && !is_service(cell)
+        let proxied = self.setup.objects == ObjectsKind::Apiserver;
+        tcp && self.deny_action() == DenyAction::Reject && !is_service(cell) && !proxied
     }
 
     /// The probe of a cell.
