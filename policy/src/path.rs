@@ -416,6 +416,7 @@ mod tests {
             }],
             external_traffic_policy: external,
             internal_traffic_policy: TrafficPolicy::Cluster,
+            source_ranges: vec![],
         }));
         let service = Arc::clone(s.services.values().next().unwrap());
         (s, service)

@@ -109,6 +109,8 @@ pub struct Service {
     pub external_traffic_policy: TrafficPolicy,
     /// `spec.internalTrafficPolicy`
     pub internal_traffic_policy: TrafficPolicy,
+    /// `spec.loadBalancerSourceRanges`; empty lets everyone in.
+    pub source_ranges: Vec<IpNet>,
 }
 
 /// `spec.type` of a Service.

@@ -233,6 +233,17 @@ pub fn service(view: ServiceView) -> Lenient<Service> {
         "internalTrafficPolicy",
         spec.internal_traffic_policy.as_ref(),
     );
+    let mut source_ranges = Vec::new();
+    for (i, text) in spec.load_balancer_source_ranges.iter().enumerate() {
+        // The API server allows spaces around them.
+        match address::network(text.trim()) {
+            Ok(range) => source_ranges.push(range),
+            Err(remedy) => {
+                let path = format!("spec.loadBalancerSourceRanges[{i}]");
+                errors.push(path, format!("{text:?}"), remedy);
+            }
+        }
+    }
     let service = Service {
         key: errors.object.clone(),
         service_type,
@@ -244,6 +255,7 @@ pub fn service(view: ServiceView) -> Lenient<Service> {
         ports,
         external_traffic_policy,
         internal_traffic_policy,
+        source_ranges,
     };
     Ok((service, errors.list))
 }

@@ -232,6 +232,9 @@ pub struct ServiceSpec {
     pub external_traffic_policy: Option<Name>,
     /// `internalTrafficPolicy`
     pub internal_traffic_policy: Option<Name>,
+    /// `loadBalancerSourceRanges`
+    #[serde(deserialize_with = "nullable")]
+    pub load_balancer_source_ranges: Vec<Name>,
 }
 
 /// A Service's port.

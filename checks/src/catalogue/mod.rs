@@ -1,0 +1,79 @@
+//! The catalogue: every check with its code and its text. `docs/checks.md` is made from
+//! it, and so is `ringfence checks`.
+//!
+//! | folder | about |
+//! |---|---|
+//! | `shape` | how the object is written |
+//! | `dns` | names |
+//! | `ranges` | ipBlocks and what addresses mean |
+//! | `peers` | selectors and whom they meet |
+//! | `ports` | numbers and names |
+//! | `together` | policies beside each other |
+//!
+//! Checks whose trigger is the live impact of a change (`impact`, `cuts-*`, `explosion`,
+//! `no-enforcer`, `two-enforcers`) will be one more folder: they take the same [`Ask`],
+//! and need `Facts` that nobody collects yet.
+
+pub mod shape;
+
+use crate::engine::{Answers, Ask};
+use crate::finding::Level;
+use ringfence_policy::snapshot::Kind;
+
+/// A check.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// Stable: lower-case words with dashes.
+    pub id: &'static str,
+    /// What a finding leads to in the profile `baseline`.
+    pub baseline: Level,
+    /// The same in `strict`.
+    pub strict: Level,
+    /// Whether the mutating webhook can mend it.
+    pub mends: bool,
+    /// What it looks at.
+    pub scope: Scope,
+    /// Which objects it judges.
+    pub kinds: &'static [Kind],
+    /// What is wrong, in a few words.
+    pub title: &'static str,
+    /// What happens to traffic, why, and what to do: Markdown, for somebody who has never
+    /// written a NetworkPolicy.
+    pub text: &'static str,
+    /// A manifest (or several documents) with the finding.
+    pub bad: &'static str,
+    /// The same without it.
+    pub good: &'static str,
+    /// The code.
+    pub run: fn(&Ask, &mut Answers),
+}
+
+/// What a check looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The object alone.
+    Object,
+    /// The cluster too.
+    Cluster,
+    /// The file: the API server defaults or refuses it before a webhook sees it.
+    File,
+}
+
+impl Scope {
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Cluster => "cluster",
+            Self::File => "file",
+        }
+    }
+}
+
+/// Every check, in the order of the documentation.
+pub static CATALOGUE: &[&Check] = &[&shape::types::MISMATCH];
+
+/// A check by its id.
+pub fn find(id: &str) -> Option<&'static Check> {
+    CATALOGUE.iter().copied().find(|check| check.id == id)
+}

@@ -1,0 +1,3 @@
+//! How the object is written.
+
+pub mod types;

@@ -1,0 +1,103 @@
+//! What holds for every row of the catalogue, and the documentation made from it.
+
+use ringfence_checks::catalogue::{CATALOGUE, Scope};
+use ringfence_checks::{Config, Facts, Index, Occasion, Report, Subject, World, judge};
+use ringfence_policy::Snapshot;
+use ringfence_policy::parse;
+use serde_json::Value;
+
+/// Judges the last document of an example among the others.
+fn example(yaml: &str) -> Report {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    let (object, cluster) = documents.split_last().unwrap();
+    let mut snapshot = Snapshot::default();
+    for value in cluster {
+        let (object, errors) = parse::object(value).unwrap();
+        assert!(errors.is_empty(), "{errors:?}");
+        snapshot.apply(object);
+    }
+    let facts = Facts {
+        service_ranges: Some(vec!["10.96.0.0/12".parse().unwrap()]),
+        masquerade_all: Some(false),
+        webhook_services: Some(Default::default()),
+        ingress_services: Some(Default::default()),
+    };
+    let world = World {
+        index: Some(&Index::new(snapshot)),
+        facts: &facts,
+        config: &Config::default(),
+        now: "2026-06-01T12:00:00Z".parse().unwrap(),
+        occasion: Occasion::Lint,
+    };
+    judge(&Subject::read(object).unwrap(), None, &world)
+}
+
+#[test]
+fn ids_are_unique_words_with_dashes() {
+    let mut seen = std::collections::BTreeSet::new();
+    for check in CATALOGUE {
+        assert!(seen.insert(check.id), "{} is there twice", check.id);
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(check.id.chars().all(plain), "{}", check.id);
+    }
+}
+
+#[test]
+fn strict_is_never_milder_than_baseline() {
+    for check in CATALOGUE {
+        assert!(check.strict >= check.baseline, "{}", check.id);
+    }
+}
+
+#[test]
+fn the_bad_example_is_found_and_the_good_one_is_not() {
+    for check in CATALOGUE {
+        let found = |yaml: &str| {
+            let report = example(yaml);
+            report.findings.iter().any(|f| f.check == check.id)
+        };
+        assert!(
+            found(check.bad),
+            "{}: the bad example is not found",
+            check.id
+        );
+        assert!(
+            !found(check.good),
+            "{}: the good example is found",
+            check.id
+        );
+    }
+}
+
+#[test]
+fn suggested_patches_apply_and_mend() {
+    for check in CATALOGUE {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(check.bad).unwrap();
+        let object = documents.last().unwrap();
+        let report = example(check.bad);
+        for finding in report.findings.iter().filter(|f| f.check == check.id) {
+            let Some(patch) = &finding.patch else {
+                continue;
+            };
+            let mut mended = object.clone();
+            json_patch::patch(&mut mended, patch).unwrap();
+            let subject = Subject::read(&mended).unwrap();
+            assert!(
+                subject.errors.is_empty(),
+                "{}: {:?}",
+                check.id,
+                subject.errors
+            );
+        }
+    }
+}
+
+#[test]
+fn texts_are_written() {
+    for check in CATALOGUE {
+        assert!(check.text.len() > 80, "{}: say more", check.id);
+        assert!(!check.title.ends_with('.'), "{}: no full stop", check.id);
+        assert!(check.title.len() <= 100, "{}: the title is long", check.id);
+        assert!(!matches!(check.scope, Scope::File) || !check.mends);
+    }
+}
