@@ -10,11 +10,11 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${1:-$here/../../.cache/controlplane}
-programs="etcd kube-apiserver kube-controller-manager kube-proxy kubectl"
+programs="etcd kube-apiserver kube-controller-manager kube-proxy kubectl coredns"
 
 current() {
     for program in $programs; do
-        for source in go.mod go.sum build.sh; do
+        for source in go.mod go.sum build.sh coredns/go.mod coredns/main.go; do
             # -nt is false for a missing program as well.
             [ "$bin/$program" -nt "$here/$source" ] || return 1
         done
@@ -47,8 +47,11 @@ minor=${kubernetes#v1.}
 version=k8s.io/component-base/version
 ldflags="-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*} -X $version.gitTreeState=clean"
 
-echo "Building etcd and Kubernetes $kubernetes into $bin (about 4 minutes, seconds when Go has them cached)" >&2
+echo "Building etcd, Kubernetes $kubernetes and CoreDNS into $bin (about 5 minutes, seconds when Go has them cached)" >&2
 (cd "$here" && CGO_ENABLED=0 go build -mod=readonly -buildvcs=false -trimpath -ldflags="$ldflags" -o "$work/" tool)
+
+# A module of its own: it needs other versions of the same libraries.
+(cd "$here/coredns" && CGO_ENABLED=0 go build -mod=readonly -buildvcs=false -trimpath -ldflags="-s -w" -o "$work/coredns" .)
 
 # etcd's package is called `server`, and so is the file.
 mv "$work/server" "$work/etcd"
