@@ -13,6 +13,10 @@ pub const SAVE_MEMBERS: Duration = Duration::from_secs(10);
 /// After a pass over the flows, until entries confirmed meanwhile are looked for.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// Repairs in a row that do not wait.
+const QUICK_REPAIRS: u32 = 5;
+/// After this long without a repair, the next is the first again.
+const FORGOTTEN: Duration = Duration::from_mins(1);
 const FIRST_CONTEST: Duration = Duration::from_secs(10);
 const LAST_CONTEST: Duration = Duration::from_mins(5);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -46,12 +50,16 @@ impl Backoff {
     }
 }
 
-/// Repairs of what another program undoes each time: the first at once, then ever further
-/// apart, so that two programs that both insist do not keep each other busy.
+/// Repairs of what another program undoes each time: a few at once (kube-proxy puts its
+/// rules first whenever it starts or syncs from scratch, and nobody is to wait for that),
+/// then ever further apart, so that two programs that both insist do not keep each other
+/// busy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Contest {
     /// The last repair, and how long the next has to wait after it.
     last: Option<(Instant, Duration)>,
+    /// Repairs that did not wait.
+    quick: u32,
 }
 
 // === impl Contest ===
@@ -62,14 +70,23 @@ impl Contest {
         let wait = match self.last {
             Some((at, wait)) if now < at + wait => return false,
             // Undone soon after it was allowed again: the other side is still at it.
-            Some((at, wait)) if now < at + 2 * wait => (2 * wait).min(LAST_CONTEST),
-            _ => FIRST_CONTEST,
+            Some((at, wait)) if now < at + FORGOTTEN.max(2 * wait) => 2 * wait,
+            _ => {
+                self.quick = 0;
+                Duration::ZERO
+            }
+        };
+        self.quick += 1;
+        let wait = if self.quick <= QUICK_REPAIRS {
+            Duration::ZERO
+        } else {
+            wait.clamp(FIRST_CONTEST, LAST_CONTEST)
         };
         self.last = Some((now, wait));
         true
     }
 
-    /// Whether the last repair was undone before this long: it is a contest.
+    /// How long the next repair has to wait.
     pub fn wait(&self) -> Option<Duration> {
         self.last.map(|(_, wait)| wait)
     }
@@ -110,12 +127,21 @@ mod tests {
         let mut repairs = 0;
         for _ in 0..1200 {
             repairs += u32::from(contest.repair(now));
-            now += Duration::from_millis(1500);
+            now += CANARY;
         }
-        assert!((8..16).contains(&repairs), "{repairs} in half an hour");
+        assert!((12..20).contains(&repairs), "{repairs} in half an hour");
         now += 2 * LAST_CONTEST;
         assert!(contest.repair(now));
-        assert_eq!(contest.wait(), Some(FIRST_CONTEST));
+        assert_eq!(contest.wait(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_program_that_restarts_a_few_times_is_repaired_at_once() {
+        let (mut contest, now) = (Contest::default(), Instant::now());
+        let repairs: Vec<bool> = (0..6).map(|n| contest.repair(now + n * CANARY)).collect();
+        assert_eq!(repairs, [true, true, true, true, true, true]);
+        assert!(!contest.repair(now + 6 * CANARY));
+        assert!(contest.repair(now + 5 * CANARY + FIRST_CONTEST));
     }
 
     #[test]
