@@ -65,7 +65,7 @@ pub fn run(args: &MatrixArgs) -> Result<ExitCode> {
         Output::Json => json(args, &evaluator, &parties)?,
         Output::Text => text(args, &evaluator, &parties)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(loaded.exit_code())
 }
 
 fn parties(args: &MatrixArgs, snapshot: &Snapshot) -> Result<Vec<Party>> {

@@ -50,7 +50,7 @@ pub fn run(args: &RenderArgs) -> Result<ExitCode> {
     );
     if args.summary {
         println!("{}", program.summary());
-        return Ok(ExitCode::SUCCESS);
+        return Ok(loaded.exit_code());
     }
     let rendered = render_full(&program, &Options::default());
     println!("# ipset restore");
@@ -63,5 +63,5 @@ pub fn run(args: &RenderArgs) -> Result<ExitCode> {
         println!("\n# {tool} --noflush");
         print!("{text}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(loaded.exit_code())
 }

@@ -1,10 +1,11 @@
 //! Where the objects come from, and what was odd about them.
 
 use anyhow::{Context, Result};
-use ringfence_cluster::{Problem, Severity};
+use ringfence_cluster::{Cause, Problem, Severity};
 use ringfence_policy::Snapshot;
 use ringfence_policy::snapshot::Kind;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Flags that name the source of the objects.
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,23 @@ pub struct SourceArgs {
 pub struct Loaded {
     /// The objects.
     pub snapshot: Snapshot,
+    /// How many files or objects are missing from it, because they cannot be read. (A
+    /// policy with a wrong field is not missing: it is closed.)
+    pub missing: usize,
+}
+
+impl Loaded {
+    /// The exit code of an answer that is about everything: 2 when something is missing.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.missing == 0 {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!(
+            "ringfence: {} could not be read (see above); the answer is without that",
+            self.missing
+        );
+        ExitCode::from(2)
+    }
 }
 
 impl SourceArgs {
@@ -39,7 +57,12 @@ impl SourceArgs {
             None => self.load_cluster()?,
         };
         self.report(&problems);
-        Ok(Loaded { snapshot })
+        let lost = |p: &&Problem| {
+            matches!(p.cause, Cause::Syntax | Cause::Read | Cause::ApiVersion)
+                && p.severity == Severity::Error
+        };
+        let missing = problems.iter().filter(lost).count();
+        Ok(Loaded { snapshot, missing })
     }
 
     fn load_cluster(&self) -> Result<(Snapshot, Vec<Problem>)> {
