@@ -83,10 +83,14 @@ fn an_object_without_namespace_is_said_to_be_in_the_default_one() {
 fn an_answer_about_everything_without_a_broken_file_says_so_by_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(shop().join("20-pods.yaml"), folder.path().join("pods.yaml")).unwrap();
-    let command = format!("matrix -q -f {}", folder.path().display());
-    assert_eq!(ringfence(&command).status.code(), Some(0));
+    let matrix = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command.args(["matrix", "-q", "-f"]).arg(folder.path());
+        command.output().unwrap()
+    };
+    assert_eq!(matrix().status.code(), Some(0));
     std::fs::write(folder.path().join("broken.yaml"), "kind: [").unwrap();
-    let output = ringfence(&command);
+    let output = matrix();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("1 could not be read"), "{said}");
