@@ -9,7 +9,9 @@
 //!
 //! The crate drives built binaries and links none of what it judges.
 
+pub mod admission;
 pub mod bench;
+pub mod binaries;
 pub mod case;
 pub mod cases;
 pub mod controlplane;

@@ -1,15 +1,15 @@
 //! `ringfence-e2e`: plays cases with real packets and says whether the policies held.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfence_e2e::case::{
     self, Case, CaseResult, Kinds, ObjectsKind, Options, Runner, Status, Variant,
 };
 use ringfence_e2e::fabric::PodKind;
-use ringfence_e2e::{bench, cases, demo, report, sandbox, selftest};
+use ringfence_e2e::{bench, binaries, cases, demo, report, sandbox, selftest};
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -142,7 +142,7 @@ fn run(command: Command) -> Result<bool> {
             Ok(true)
         }
         Command::Demo { enforcer } => {
-            let enforcer = find_enforcer(enforcer.as_deref())?;
+            let enforcer = binaries::enforcer(enforcer.as_deref())?;
             sandbox::enter()?;
             logging.init();
             demo::run(enforcer)
@@ -191,7 +191,7 @@ impl Run {
             enforcer: if self.without_enforcer {
                 None
             } else {
-                Some(find_enforcer(self.enforcer.as_deref())?)
+                Some(binaries::enforcer(self.enforcer.as_deref())?)
             },
             objects: self.objects,
             controlplane: self.controlplane.clone(),
@@ -274,20 +274,6 @@ impl Run {
         }
         words.join(" ")
     }
-}
-
-/// The enforcer to judge: the one given, else the one beside this program.
-fn find_enforcer(given: Option<&Path>) -> Result<PathBuf> {
-    let beside = std::env::current_exe()
-        .context("finding this program")?
-        .with_file_name("ringfence-enforcer");
-    let path = given.map_or(beside, Path::to_path_buf);
-    ensure!(
-        path.is_file(),
-        "there is no enforcer at {}: build it (`cargo build`) or set RINGFENCE_ENFORCER",
-        path.display()
-    );
-    std::path::absolute(&path).context("the enforcer's path")
 }
 
 fn self_test(cases: &[Case], options: &Options, run: &Run) -> Result<bool> {

@@ -54,6 +54,8 @@ pub struct Case {
     pub placements: Vec<Placement>,
     /// More flags of the enforcer.
     pub flags: Vec<&'static str>,
+    /// Its world has the webhook, registered in the API server.
+    pub webhook: bool,
     /// Runs with this source of objects only.
     pub only: Option<ObjectsKind>,
     /// What happens, in order.
@@ -70,6 +72,8 @@ pub enum Step {
         /// For objects without a namespace.
         namespace: &'static str,
     },
+    /// `kubectl apply` through the webhook, with an answer that was recorded.
+    Admit(Recorded),
     /// Changes an object, written `Kind namespace/name`, by a JSON merge patch in YAML.
     Patch(&'static str, &'static str),
     /// Deletes an object, written `Kind namespace/name` or `Kind name`.
@@ -101,6 +105,19 @@ pub enum Step {
     Do(&'static str, fn(&mut Stage) -> Result<()>),
 }
 
+/// A file and what kubectl said when it was applied through the webhook.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    /// Of the file, without `.yaml`, below `fixtures/seeds`.
+    pub name: &'static str,
+    /// The file.
+    pub yaml: &'static str,
+    /// For objects without a namespace.
+    pub namespace: &'static str,
+    /// What was said: see [`Stage::admit`].
+    pub answer: &'static str,
+}
+
 impl Case {
     /// A case over [`NINE`] pods on two nodes, with every pod on one node and spread, for
     /// bridge and routed pods.
@@ -118,6 +135,7 @@ impl Case {
             kinds: PodKind::ALL.to_vec(),
             placements: Placement::ALL.to_vec(),
             flags: Vec::new(),
+            webhook: false,
             only: None,
             steps: Vec::new(),
         }
@@ -183,6 +201,12 @@ impl Case {
         self
     }
 
+    /// In a world with the webhook, which needs an API server.
+    pub fn webhook(mut self) -> Self {
+        self.webhook = true;
+        self.only(ObjectsKind::Apiserver)
+    }
+
     /// With one source of objects only.
     pub fn only(mut self, kind: ObjectsKind) -> Self {
         self.only = Some(kind);
@@ -206,6 +230,11 @@ impl Case {
             yaml: yaml.into(),
             namespace,
         })
+    }
+
+    /// Applies a file through the webhook and compares the answer.
+    pub fn admit(self, recorded: Recorded) -> Self {
+        self.step(Step::Admit(recorded))
     }
 
     /// Applies a NetworkPolicy, `namespace/name`, with this `spec` (YAML, one line will do).

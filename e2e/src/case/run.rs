@@ -67,6 +67,8 @@ pub enum Fault {
     Packet,
     /// The case's text and the oracle disagree: one of the two is wrong.
     Truth,
+    /// The webhook answered something else than was recorded.
+    Answer,
     /// The case could not be played.
     Play,
 }
@@ -115,14 +117,16 @@ pub struct Variant<'a> {
 impl Variant<'_> {
     /// Whether both can be played on one stage.
     pub fn shares_world(&self, other: &Self) -> bool {
-        self.topology == other.topology && self.case.flags == other.case.flags
+        self.topology == other.topology
+            && self.case.flags == other.case.flags
+            && self.case.webhook == other.case.webhook
     }
 }
 
 /// Plays one case after another, on the same stage as long as the world is the same.
 pub struct Runner {
     options: Options,
-    stage: Option<((Topology, Vec<&'static str>), Stage)>,
+    stage: Option<((Topology, Vec<&'static str>, bool), Stage)>,
     /// The stage on which the last case failed.
     failed: Option<Stage>,
 }
@@ -174,7 +178,8 @@ impl Runner {
             return result;
         }
         self.failed = None;
-        let key = (variant.topology.clone(), variant.case.flags.clone());
+        let case = variant.case;
+        let key = (variant.topology.clone(), case.flags.clone(), case.webhook);
         let staged = match self.stage.take() {
             Some((old, stage)) if old == key => Ok(stage),
             other => {
@@ -183,6 +188,7 @@ impl Runner {
                     enforcer: self.options.enforcer.clone(),
                     objects: self.options.objects,
                     controlplane: self.options.controlplane.clone(),
+                    webhook: case.webhook,
                 };
                 Stage::create(key.0.clone(), &key.1, &setup).context("building the world")
             }

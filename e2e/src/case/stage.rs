@@ -1,10 +1,12 @@
 //! A world with its enforcers and objects, on which cases are played one after another.
 
+mod admission;
 mod probes;
 
 use super::arrive::{self, Names};
 use super::base;
 use super::streams::Flow;
+use crate::admission::Admission;
 use crate::controlplane::{self, ApiServer, Programs};
 use crate::fabric::netns::CONTROL_ADDRESS;
 use crate::fabric::{Process, Topology, World};
@@ -42,12 +44,15 @@ pub struct Setup {
     pub objects: ObjectsKind,
     /// Where the control plane's programs are.
     pub controlplane: Option<PathBuf>,
+    /// Whether the webhook is there and registered.
+    pub webhook: bool,
 }
 
 /// A world in use.
 pub struct Stage {
     // Fields end in this order: enforcers before the world that they run in.
     pub(super) flows: BTreeMap<&'static str, Flow>,
+    admission: Option<Admission>,
     enforcers: BTreeMap<String, Process>,
     objects: Box<dyn Objects>,
     net: Net,
@@ -87,6 +92,7 @@ impl Stage {
         let base = base::objects(world.topology())?;
         let mut stage = Self {
             flows: BTreeMap::new(),
+            admission: None,
             enforcers: BTreeMap::new(),
             objects,
             net,
@@ -107,6 +113,9 @@ impl Stage {
         stage.objects.start_services(&stage.world)?;
         for node in stage.node_names() {
             stage.start_enforcer(&node)?;
+        }
+        if setup.webhook {
+            stage.start_admission()?;
         }
         stage.wait_applied()?;
         Ok(stage)
@@ -234,6 +243,9 @@ impl Stage {
             self.objects.apply(object)?;
             if object["kind"] == "Service" {
                 self.state.put(self.objects.stored(object)?)?;
+            } else if self.admission.is_some() && object["kind"] == "NetworkPolicy" {
+                // The webhook may have added to it.
+                self.adopt(object)?;
             }
         }
         Ok(())

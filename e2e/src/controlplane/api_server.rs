@@ -83,6 +83,20 @@ impl ApiServer {
         self.plane.kube_proxy(node, options)
     }
 
+    /// Applies an object that is not part of a case, see [`Applier::apply`].
+    pub fn install(&mut self, object: &Value) -> Result<()> {
+        self.runtime
+            .block_on(self.applier.apply(object.clone(), "default"))
+            .map(drop)
+    }
+
+    /// Deletes an object that is not part of a case, and waits until it is gone.
+    pub fn uninstall(&mut self, object: &Value) -> Result<()> {
+        self.runtime
+            .block_on(self.applier.delete(object, "default"))
+            .map(drop)
+    }
+
     /// Creates many objects, see [`scale::populate`].
     pub fn populate(&mut self, scale: &scale::Scale) -> Result<()> {
         let last = self
@@ -104,6 +118,16 @@ impl ApiServer {
         work: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
         self.runtime.spawn(work)
+    }
+
+    /// An object as the server keeps it, whoever wrote it: what enforcers have to reach
+    /// includes it from now on. `None` when it is not there.
+    pub fn adopt(&mut self, object: &Value) -> Result<Option<Value>> {
+        let found = self.runtime.block_on(self.applier.read(object, "default"))?;
+        let Some(found) = found else { return Ok(None) };
+        let kind = Reference::of(object)?.kind;
+        self.wrote(&kind, ResourceVersion::of(&found)?);
+        Ok(Some(serde_json::to_value(&found)?))
     }
 
     /// As a kubelet.

@@ -125,6 +125,13 @@ impl Applier {
             .with_context(|| format!("deleting {label}"))
     }
 
+    /// An object as the server keeps it; `None` when it is not there.
+    pub async fn read(&self, object: &Value, namespace: &str) -> Result<Option<DynamicObject>> {
+        let (api, name, label) = self.locate(object, namespace).await?;
+        let found = api.get_opt(&name).await;
+        found.with_context(|| format!("reading {label}"))
+    }
+
     /// The API of an object's kind, its name, and how messages call it.
     async fn locate(
         &self,

@@ -22,17 +22,27 @@ pub enum Identity {
     /// The enforcer's service account, with the least rights that it needs
     /// (see [`enforcer_role`]).
     Enforcer,
+    /// The webhook's service account, with the rights of its manifest.
+    Webhook,
+    /// The controller's service account, with the rights of its manifest.
+    Controller,
+    /// Somebody of a team: may edit policies and pods in every namespace, and is in no
+    /// group of administrators.
+    Tenant,
     /// Known, but without any right: to see what a program says about a missing role.
     Stranger,
 }
 
 impl Identity {
     /// Every identity.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Admin,
         Self::ControllerManager,
         Self::Proxy,
         Self::Enforcer,
+        Self::Webhook,
+        Self::Controller,
+        Self::Tenant,
         Self::Stranger,
     ];
 
@@ -43,6 +53,9 @@ impl Identity {
             Self::ControllerManager => "system:kube-controller-manager",
             Self::Proxy => "system:kube-proxy",
             Self::Enforcer => "system:serviceaccount:ringfence-system:ringfence-enforcer",
+            Self::Webhook => "system:serviceaccount:ringfence-system:ringfence-webhook",
+            Self::Controller => "system:serviceaccount:ringfence-system:ringfence-controller",
+            Self::Tenant => "tenant",
             Self::Stranger => "system:serviceaccount:default:stranger",
         }
     }
@@ -51,7 +64,8 @@ impl Identity {
         match self {
             Self::Admin => "system:masters",
             Self::ControllerManager | Self::Proxy => "",
-            Self::Enforcer => "system:serviceaccounts,system:serviceaccounts:ringfence-system",
+            Self::Tenant => "team",
+            Self::Enforcer | Self::Webhook | Self::Controller => "system:serviceaccounts,system:serviceaccounts:ringfence-system",
             Self::Stranger => "system:serviceaccounts,system:serviceaccounts:default",
         }
     }
@@ -62,6 +76,9 @@ impl Identity {
             Self::ControllerManager => "controller-manager.kubeconfig",
             Self::Proxy => "proxy.kubeconfig",
             Self::Enforcer => "enforcer.kubeconfig",
+            Self::Webhook => "webhook.kubeconfig",
+            Self::Controller => "controller.kubeconfig",
+            Self::Tenant => "tenant.kubeconfig",
             Self::Stranger => "stranger.kubeconfig",
         }
     }

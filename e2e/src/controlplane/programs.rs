@@ -104,6 +104,8 @@ pub fn apiserver_flags(
             certificates.accounts_key.display()
         ),
         format!("--service-cluster-ip-range={}", cidrs.join(",")),
+        // Webhooks are called at their endpoints: there is no kube-proxy on this machine.
+        "--enable-aggregator-routing=true".into(),
         "--disable-admission-plugins=ServiceAccount".into(),
         "--endpoint-reconciler-type=none".into(),
     ]

@@ -62,7 +62,12 @@ pub fn documents(yaml: &str, namespace: &str) -> Result<Vec<Value>> {
         let reference = Reference::of(object)?;
         let global = matches!(
             reference.kind.as_str(),
-            "Namespace" | "Node" | "ClusterRole" | "ClusterRoleBinding"
+            "Namespace"
+                | "Node"
+                | "ClusterRole"
+                | "ClusterRoleBinding"
+                | "MutatingWebhookConfiguration"
+                | "ValidatingWebhookConfiguration"
         );
         if !global && reference.namespace.is_empty() {
             object["metadata"]["namespace"] = namespace.into();

@@ -48,6 +48,15 @@ impl Play<'_> {
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Apply { yaml, namespace } => self.stage.apply(yaml, namespace),
+            Step::Admit(recorded) => {
+                let difference = self.stage.admit(recorded)?;
+                self.failures.extend(difference.map(|detail| Failure {
+                    fault: Fault::Answer,
+                    summary: format!("{}: another answer than was recorded", recorded.name),
+                    detail,
+                }));
+                Ok(())
+            }
             Step::Patch(object, patch) => self.stage.patch(object, patch),
             Step::Delete(object) => self.stage.delete(object),
             Step::Label(object, labels) => self.stage.label(object, labels),

@@ -1,0 +1,207 @@
+//! The webhook in a world, registered in its API server as the manifests register it.
+//!
+//! ```text
+//!   control machine                        node1, node2
+//!     kube-apiserver --- POST /validate -->  ringfence-webhook (hostNetwork pods, real
+//!     kubectl            POST /mutate        EndpointSlices, TLS by ringfence-certs)
+//!     ringfence-controller (where a case wants it)
+//! ```
+//!
+//! The API server finds the replicas by the Service's endpoints, which the real
+//! kube-controller-manager makes from their pods; the harness is their kubelet.
+
+pub mod dns;
+mod kubectl;
+mod metrics;
+mod registration;
+mod replica;
+mod volume;
+
+pub use kubectl::{Kubectl, Said};
+pub use metrics::Metrics;
+pub use volume::Volume;
+
+use crate::binaries;
+use crate::controlplane::{ApiServer, Identity};
+use crate::fabric::World;
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::core::ApiResource;
+use replica::Replica;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The namespace of the manifests.
+pub const NAMESPACE: &str = "ringfence-system";
+/// How long something may take that usually takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What the webhook is configured with unless a case says otherwise.
+const CONFIG: &str = "monitoring: {namespaces: [monitoring]}\n";
+
+/// The webhook's replicas, by node.
+pub struct Admission {
+    replicas: BTreeMap<String, Replica>,
+    /// `ca.crt`, `tls.crt`, `tls.key`.
+    certificates: Volume,
+    /// `config.yaml`.
+    config: Volume,
+    kubeconfig: PathBuf,
+    folder: PathBuf,
+}
+
+// === impl Admission ===
+
+impl Admission {
+    /// One replica on node1, registered with `failurePolicy: Ignore` as shipped, and
+    /// called by the API server.
+    pub fn start(server: &mut ApiServer, world: &World) -> Result<Self> {
+        let control = world.control();
+        let folder = control.folder().join("admission");
+        let mut config = Volume::create(folder.join("config"))?;
+        config.write(&[("config.yaml", CONFIG.as_bytes())])?;
+        let mut admission = Self {
+            replicas: BTreeMap::new(),
+            certificates: Volume::create(folder.join("tls"))?,
+            config,
+            kubeconfig: server.kubeconfig(Identity::Webhook),
+            folder,
+        };
+        registration::install(server)?;
+        admission.issue()?;
+        admission.start_replica(server, world, "node1")?;
+        admission.register(server, None)?;
+        admission.wait_called(server, world)?;
+        Ok(admission)
+    }
+
+    /// Registers the CA that is in use now; `policy` replaces `failurePolicy` of the entries
+    /// about policies.
+    pub fn register(&self, server: &mut ApiServer, policy: Option<&str>) -> Result<()> {
+        let ca = std::fs::read(self.certificates.path("ca.crt")).context("ca.crt")?;
+        registration::register(server, &BASE64.encode(ca), policy)
+    }
+
+    /// A new CA and leaf, or a new leaf of the CA that there is.
+    pub fn issue(&mut self) -> Result<()> {
+        let out = self.folder.join("issued");
+        let program = binaries::find("ringfence-certs")?;
+        let mut command = Command::new(program);
+        command
+            .arg("--out")
+            .arg(&out)
+            .args(["--service", "ringfence-webhook", "--namespace", NAMESPACE, "--force"]);
+        let output = command.output().context("running ringfence-certs")?;
+        if !output.status.success() {
+            bail!("ringfence-certs: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let names = ["ca.crt", "tls.crt", "tls.key"];
+        let files: Vec<Vec<u8>> = names
+            .iter()
+            .map(|name| std::fs::read(out.join(name)).with_context(|| (*name).to_owned()))
+            .collect::<Result<_>>()?;
+        let files: Vec<(&str, &[u8])> = names.into_iter().zip(files.iter().map(Vec::as_slice)).collect();
+        self.certificates.write(&files)
+    }
+
+    /// Another replica; its pod becomes ready when it says so itself.
+    pub fn start_replica(
+        &mut self,
+        server: &mut ApiServer,
+        world: &World,
+        node: &str,
+    ) -> Result<()> {
+        let flags = replica::flags(&self.certificates, &self.config, &self.kubeconfig);
+        let replica = Replica::start(server, world, node, &flags)?;
+        self.replicas.insert(node.to_owned(), replica);
+        Ok(())
+    }
+
+    /// Asks a replica to end, as a kubelet does: SIGTERM, and its pod is terminating; then
+    /// waits until it has ended.
+    pub fn stop_replica(&mut self, server: &mut ApiServer, node: &str) -> Result<()> {
+        let replica = self.replicas.remove(node);
+        let replica = replica.with_context(|| format!("no replica runs on {node}"))?;
+        replica.stop(server)
+    }
+
+    /// Ends a replica at once; its pod stays, as when a node has just lost power.
+    pub fn kill_replica(&mut self, node: &str) -> Result<()> {
+        let replica = self.replicas.remove(node);
+        replica
+            .map(drop)
+            .with_context(|| format!("no replica runs on {node}"))
+    }
+
+    /// The webhook's metrics, summed over replicas.
+    pub fn metrics(&self, world: &World) -> Result<Metrics> {
+        let mut sum = Metrics::default();
+        for (node, replica) in &self.replicas {
+            sum.add(&replica.page(world.node(node)?, "/metrics")?);
+        }
+        Ok(sum)
+    }
+
+    /// Replaces the checks' configuration and waits until every replica has loaded it.
+    pub fn configure(&mut self, world: &World, yaml: &str) -> Result<()> {
+        let loads = |admission: &Self| -> Result<f64> {
+            let metrics = admission.metrics(world)?;
+            Ok(metrics.sum("ringfence_webhook_config_reloads_total", &[("result", "loaded")]))
+        };
+        let before = loads(self)?;
+        self.config.write(&[("config.yaml", yaml.as_bytes())])?;
+        let replicas = self.replicas.len();
+        eventually("every replica has loaded its configuration", || {
+            #[expect(clippy::cast_precision_loss)]
+            let wanted = before + replicas as f64;
+            Ok(loads(self)? >= wanted)
+        })
+    }
+
+    /// Waits until the API server asks the webhook about NetworkPolicies.
+    fn wait_called(&self, server: &ApiServer, world: &World) -> Result<()> {
+        let client = server.client();
+        let probe: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "is-anybody-there", "namespace": "default"},
+            "spec": {"podSelector": {}},
+        }))?;
+        let resource = ApiResource::erase::<NetworkPolicy>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(client, "default", &resource);
+        let dry_run = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let called = |admission: &Self| -> Result<f64> {
+            Ok(admission.metrics(world)?.sum("ringfence_webhook_requests_total", &[]))
+        };
+        let before = called(self)?;
+        eventually("the API server calls the webhook", || {
+            server.block_on(api.create(&dry_run, &probe))?;
+            Ok(called(self)? > before)
+        })
+    }
+}
+
+/// Waits until `done` says so.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = done();
+        if matches!(answer, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return match answer {
+                Ok(_) => bail!("{what}: not after {PATIENCE:?}"),
+                Err(error) => Err(error.context(format!("{what}: not after {PATIENCE:?}"))),
+            };
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
