@@ -12,6 +12,10 @@ OBJECTS ?= apiserver
 CASE ?=
 # Where the control plane's programs are built to, and kept.
 CONTROLPLANE ?= .cache/controlplane
+# Where `make certs` writes, and an address by which the webhook is reached besides its
+# Service (optional).
+CERTS ?= certs/out
+ADDRESS ?=
 # A kube-router binary to measure beside ours in `make bench` (optional).
 KUBE_ROUTER ?=
 # Which benchmarks: scale churn packets service; empty: all.
@@ -55,6 +59,10 @@ bench: setup controlplane ## figures of docs/performance.md, on this machine (BE
 	cargo build --release --workspace
 	cargo bench --workspace
 	KUBE_ROUTER=$(KUBE_ROUTER) ./target/release/ringfence-e2e bench --controlplane $(CONTROLPLANE) $(BENCH)
+
+.PHONY: certs
+certs: ## a CA and a certificate for the webhook, for development (CERTS=folder, ADDRESS=...)
+	@cargo run --quiet -p ringfence-certs -- --out $(CERTS) $(if $(ADDRESS),--address $(ADDRESS))
 
 .PHONY: lint
 lint: ## format, clippy, licences and sources of dependencies
