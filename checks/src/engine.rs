@@ -112,10 +112,20 @@ impl Draft {
 /// object that is being deleted; otherwise every object that exists would freeze, and
 /// finalizers deadlock.
 pub fn judge(subject: &Subject, old: Option<&Subject>, world: &World) -> Report {
+    judge_by(CATALOGUE, subject, old, world)
+}
+
+/// The same by some checks only.
+pub(crate) fn judge_by(
+    checks: &[&'static Check],
+    subject: &Subject,
+    old: Option<&Subject>,
+    world: &World,
+) -> Report {
     let rules = world.rules(subject.namespace());
     let suppressions = suppressions(subject);
     let mut report = Report::default();
-    for check in CATALOGUE {
+    for check in checks.iter().copied() {
         let level = rules.level(check);
         if level == Level::Off || !check.kinds.contains(&subject.kind()) {
             continue;

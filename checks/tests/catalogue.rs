@@ -25,7 +25,11 @@ fn example(yaml: &str) -> Report {
     let world = World {
         index: Some(&Index::new(snapshot)),
         facts: &facts,
-        config: &Config::default(),
+        // As the text of cuts-monitoring says.
+        config: &Config {
+            monitoring: vec!["monitoring".into()],
+            ..Config::default()
+        },
         now: "2026-06-01T12:00:00Z".parse().unwrap(),
         occasion: Occasion::Lint,
     };

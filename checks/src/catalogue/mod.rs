@@ -9,11 +9,14 @@
 //! | `peers` | selectors and whom they meet |
 //! | `ports` | numbers and names |
 //! | `together` | policies beside each other |
+//! | `cuts` | what a policy takes away from others |
 //!
-//! Checks whose trigger is the live impact of a change (`impact`, `cuts-*`, `explosion`,
-//! `no-enforcer`, `two-enforcers`) will be one more folder: they take the same [`Ask`],
-//! and need `Facts` that nobody collects yet.
+//! Checks whose trigger is the live impact of a change (`impact`, the other `cuts-*`,
+//! `explosion`, `no-enforcer`, `two-enforcers`) will come beside them: they take the same
+//! [`Ask`], and need `Facts` that nobody collects yet.
 
+pub mod cuts;
+pub mod dns;
 pub mod shape;
 
 use crate::engine::{Answers, Ask};
@@ -71,7 +74,15 @@ impl Scope {
 }
 
 /// Every check, in the order of the documentation.
-pub static CATALOGUE: &[&Check] = &[&shape::types::MISMATCH];
+pub static CATALOGUE: &[&Check] = &[
+    &shape::types::MISMATCH,
+    &dns::missing::NONE,
+    &dns::missing::UDP_ONLY,
+    &dns::open::WORLD,
+    &dns::node_local::NODE_LOCAL,
+    &dns::target_port::TARGET_PORT,
+    &cuts::monitoring::MONITORING,
+];
 
 /// A check by its id.
 pub fn find(id: &str) -> Option<&'static Check> {

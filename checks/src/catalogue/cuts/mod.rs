@@ -1,0 +1,3 @@
+//! What a policy takes away from others.
+
+pub mod monitoring;
