@@ -18,6 +18,8 @@ pub mod facts;
 pub mod finding;
 pub mod index;
 pub mod inject;
+pub mod ranges;
+pub mod space;
 pub mod subject;
 pub mod suppress;
 #[cfg(test)]

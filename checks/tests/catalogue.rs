@@ -1,9 +1,10 @@
 //! What holds for every row of the catalogue, and the documentation made from it.
 
 use ringfence_checks::catalogue::{CATALOGUE, Scope};
-use ringfence_checks::{Config, Facts, Index, Occasion, Report, Subject, World, judge};
+use ringfence_checks::{Config, Facts, Index, Occasion, Report, Subject, World, facts, judge};
 use ringfence_policy::Snapshot;
 use ringfence_policy::parse;
+use ringfence_policy::snapshot::Kind;
 use serde_json::Value;
 
 /// Judges the last document of an example among the others.
@@ -12,15 +13,22 @@ fn example(yaml: &str) -> Report {
     let (object, cluster) = documents.split_last().unwrap();
     let mut snapshot = Snapshot::default();
     for value in cluster {
+        // Other kinds tell facts.
+        let known = Kind::ALL.iter().any(|k| value["kind"] == k.as_str());
+        if !known {
+            continue;
+        }
         let (object, errors) = parse::object(value).unwrap();
         assert!(errors.is_empty(), "{errors:?}");
         snapshot.apply(object);
     }
+    let read = facts::read(cluster);
     let facts = Facts {
-        service_ranges: Some(vec!["10.96.0.0/12".parse().unwrap()]),
-        masquerade_all: Some(false),
-        webhook_services: Some(Default::default()),
-        ingress_services: Some(Default::default()),
+        service_ranges: read
+            .service_ranges
+            .or_else(|| Some(vec!["10.96.0.0/12".parse().unwrap()])),
+        masquerade_all: read.masquerade_all.or(Some(false)),
+        ..read
     };
     let world = World {
         index: Some(&Index::new(snapshot)),
@@ -33,7 +41,14 @@ fn example(yaml: &str) -> Report {
         now: "2026-06-01T12:00:00Z".parse().unwrap(),
         occasion: Occasion::Lint,
     };
-    judge(&Subject::read(object).unwrap(), None, &world)
+    // As `lint` reads a file: what names no namespace is in the default one.
+    let mut object = object.clone();
+    let named = object["kind"] == "Namespace" || object["metadata"]["namespace"].is_string();
+    if !named {
+        object["metadata"]["namespace"] = "default".into();
+    }
+    let subject = Subject::read(&object).unwrap();
+    judge(&subject, None, &world)
 }
 
 #[test]

@@ -17,7 +17,12 @@
 
 pub mod cuts;
 pub mod dns;
+pub mod ranges;
+pub mod peers;
+pub mod ports;
 pub mod shape;
+pub mod together;
+mod words;
 
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
@@ -81,6 +86,19 @@ pub static CATALOGUE: &[&Check] = &[
     &dns::open::WORLD,
     &dns::node_local::NODE_LOCAL,
     &dns::target_port::TARGET_PORT,
+    &ranges::world::WORLD,
+    &ranges::world::SPLIT_WORLD,
+    &ranges::inside::PODS,
+    &ranges::inside::SERVICES,
+    &ranges::node::ALLOWED,
+    &ranges::tunnel::ZERO_LENGTH,
+    &ranges::external::CLUSTER,
+    &ranges::balancer::CONFLICT,
+    &ranges::masquerade::ALL,
+    &ranges::metadata::ADDRESS,
+    &ranges::family::V4_ONLY,
+    &ranges::except::REOPENED,
+    &ranges::ingress::BEHIND,
     &cuts::monitoring::MONITORING,
 ];
 

@@ -39,8 +39,8 @@ pub struct File {
     /// Namespaces that belong to the system.
     #[schemars(default)]
     pub system_namespaces: Option<Vec<String>>,
-    /// Set `externalTrafficPolicy: Local` on Services that become NodePort or
-    /// LoadBalancer behind an ipBlock rule.
+    /// Set `externalTrafficPolicy: Local` on Services that become `NodePort` or
+    /// `LoadBalancer` behind an ipBlock rule.
     pub default_external_traffic_policy_local: bool,
 }
 
@@ -110,7 +110,7 @@ pub struct RangesEntry {
     pub nodes: Vec<String>,
     /// Of tunnel devices.
     pub tunnels: Vec<String>,
-    /// Node addresses at which a hostNetwork peer lives that policies may allow.
+    /// Node addresses at which a `hostNetwork` peer lives that policies may allow.
     pub host_network_peers: Vec<String>,
 }
 

@@ -83,7 +83,7 @@ pub struct Config {
     pub sctp: Sctp,
     /// Namespaces of the system, for `system-namespace`.
     pub system_namespaces: Vec<Name>,
-    /// Default Services that become NodePort or LoadBalancer behind an ipBlock rule to
+    /// Default Services that become `NodePort` or `LoadBalancer` behind an ipBlock rule to
     /// `externalTrafficPolicy: Local`.
     pub default_local: bool,
 }
@@ -119,7 +119,7 @@ pub struct Ranges {
     pub nodes: Vec<IpNet>,
     /// Of tunnel devices.
     pub tunnels: Vec<IpNet>,
-    /// Node addresses at which a hostNetwork peer lives that policies may allow (a
+    /// Node addresses at which a `hostNetwork` peer lives that policies may allow (a
     /// gateway, a Prometheus).
     pub host_network_peers: Vec<IpNet>,
 }
