@@ -18,11 +18,7 @@
 pub mod cuts;
 pub mod dns;
 pub mod ranges;
-pub mod peers;
-pub mod ports;
 pub mod shape;
-pub mod together;
-mod words;
 
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;

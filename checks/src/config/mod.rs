@@ -124,7 +124,7 @@ pub struct Ranges {
     pub host_network_peers: Vec<IpNet>,
 }
 
-/// Requests that are not judged: namespace **and** one of users or groups. With GitOps
+/// Requests that are not judged: namespace **and** one of users or groups. With `GitOps`
 /// the user is the tool, and exempting it alone would exempt every tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exemption {
