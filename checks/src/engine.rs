@@ -228,3 +228,6 @@ impl Report {
         self.findings.iter().filter(move |f| f.level == level)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,3 +71,45 @@ impl Suppression<'_> {
         self.check == check && self.terms.is_ok() && !self.is_over(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use test_case::test_case;
+
+    #[test_case("until=2026-12-31 why", "2026-12-31: why"; "both")]
+    #[test_case("  until=2026-12-31   two  words ", "2026-12-31: two  words"; "spaces")]
+    #[test_case("until=2026-12-31", "say why after the date"; "no reason")]
+    #[test_case("until=31.12.2026 why", "write the date as until=YYYY-MM-DD"; "another date")]
+    #[test_case("until=2026-02-30 why", "write the date as until=YYYY-MM-DD"; "no such day")]
+    #[test_case("why", "begin with until=YYYY-MM-DD"; "no end")]
+    #[test_case("", "begin with until=YYYY-MM-DD"; "nothing")]
+    fn values(value: &str, expected: &str) {
+        let said = match terms(value) {
+            Ok((until, why)) => format!("{until}: {why}"),
+            Err(remedy) => remedy.to_owned(),
+        };
+        assert_eq!(said, expected);
+    }
+
+    #[test_case("2026-05-31T23:59:59Z", true; "before")]
+    #[test_case("2026-06-01T23:59:59Z", true; "the day itself")]
+    #[test_case("2026-06-02T00:00:00Z", false; "after")]
+    fn the_day_it_names_still_counts(now: &str, expected: bool) {
+        let raw = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "n", "annotations": {
+                "ignore.ringfence.dev/dash-or": "until=2026-06-01 why",
+                "other": "until=2026-06-01 why",
+            }},
+        });
+        let subject = Subject::read(&raw).unwrap();
+        let all = suppressions(&subject);
+        assert_eq!(all.len(), 1);
+        let now = now.parse().unwrap();
+        assert_eq!(all[0].silences("dash-or", now), expected);
+        assert_eq!(all[0].is_over(now), !expected);
+        assert!(!all[0].silences("dash", now));
+    }
+}

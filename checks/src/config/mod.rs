@@ -4,6 +4,8 @@
 //! ([`file`]) and what it resolves to ([`Config`]) are two types.
 
 pub mod file;
+#[cfg(test)]
+mod tests;
 mod resolve;
 
 pub use resolve::{ConfigError, schema};
