@@ -44,7 +44,7 @@ pub struct File {
     pub default_external_traffic_policy_local: bool,
 }
 
-/// Rules for some namespaces: give `names`, `selector` or both (either matches).
+/// Rules for some namespaces: give `names`, `matchLabels` or both (either matches).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NamespaceEntry {
