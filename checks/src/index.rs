@@ -6,10 +6,13 @@
 use ipnet::IpNet;
 use ringfence_policy::Snapshot;
 use ringfence_policy::model::{
-    Labels, Name, NamespaceMatch, ObjectKey, Peer, Pod, PodPort, Policy, Selector, Service,
+    Labels, Name, NamespaceMatch, ObjectKey, Operator, Peer, Phase, Pod, PodPort, Policy,
+    Requirement, Selector, Service,
 };
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Pods of one namespace with the same labels, ports and network.
@@ -25,49 +28,83 @@ pub struct Workload {
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     snapshot: Snapshot,
-    workloads: BTreeMap<Name, Vec<Workload>>,
+    /// The labels of all namespaces. Pods may be of one that is not (or no longer) known
+    /// as an object: it has at least the label that the API server gives to all.
+    namespaces: BTreeMap<Name, Labels>,
+    /// All workloads, those of a namespace beside each other.
+    workloads: Vec<Workload>,
+    /// Where those of a namespace are.
+    of: HashMap<Name, Range<usize>>,
+    /// Key, value, and the workloads that have the label.
+    by_label: HashMap<Name, HashMap<Name, Vec<usize>>>,
     addresses: HashMap<IpAddr, ObjectKey>,
     settled: BTreeSet<Name>,
 }
+
+/// The label that the API server gives to every namespace: its name.
+const NAME: &str = "kubernetes.io/metadata.name";
+
+/// With at most this many workloads a label is the quickest way to them; with more, their
+/// namespace may be.
+const FEW: usize = 64;
 
 type Alike<'a> = (&'a Labels, &'a [PodPort], bool);
 
 impl Index {
     /// An index of `snapshot`, in which every namespace that has pods is settled.
     pub fn new(snapshot: Snapshot) -> Self {
-        let mut addresses = HashMap::new();
-        let mut workloads: BTreeMap<Name, Vec<Workload>> = BTreeMap::new();
-        let mut places: HashMap<(&str, Alike), usize> = HashMap::new();
-        for (key, pod) in &snapshot.pods {
-            if !pod.host_network && !pod.is_target() {
-                continue;
-            }
+        let mut index = Self::default();
+        let mut alike: HashMap<Alike, usize> = HashMap::new();
+        // In order of key, so that a namespace's pods come together.
+        let pods = snapshot.pods.values();
+        let mut namespace: Option<&Name> = None;
+        for pod in pods.filter(|pod| !has_ended(pod)) {
             if !pod.host_network {
-                for ip in &pod.ips {
-                    addresses.insert(*ip, key.clone());
-                }
+                let addresses = pod.ips.iter().map(|ip| (*ip, pod.key.clone()));
+                index.addresses.extend(addresses);
             }
-            let alike = (&pod.labels, &*pod.ports, pod.host_network);
-            let of_namespace = workloads.entry(Name::clone(&key.namespace)).or_default();
-            match places.get(&(&*key.namespace, alike)) {
-                Some(place) => of_namespace[*place].count += 1,
-                None => {
-                    places.insert((&*key.namespace, alike), of_namespace.len());
-                    of_namespace.push(Workload {
-                        pod: Arc::clone(pod),
-                        count: 1,
-                    });
+            let next = index.workloads.len();
+            if namespace != Some(&pod.key.namespace) {
+                namespace = Some(&pod.key.namespace);
+                alike.clear();
+                index.of.insert(Name::clone(&pod.key.namespace), next..next);
+            }
+            match alike.entry((&pod.labels, &*pod.ports, pod.host_network)) {
+                Entry::Occupied(place) => index.workloads[*place.get()].count += 1,
+                Entry::Vacant(place) => {
+                    place.insert(next);
+                    index.add(Arc::clone(pod));
                 }
             }
         }
-        drop(places);
-        let settled = workloads.keys().cloned().collect();
-        Self {
-            snapshot,
-            workloads,
-            addresses,
-            settled,
+        let known = snapshot.namespaces.values();
+        let known = known.map(|n| (Name::clone(&n.name), n.labels.clone()));
+        let implied = |name: &Name| {
+            let labels = Labels::new([(NAME, Name::clone(name))]);
+            (Name::clone(name), labels)
+        };
+        index.namespaces = index.of.keys().map(implied).chain(known).collect();
+        index.settled = index.of.keys().cloned().collect();
+        index.snapshot = snapshot;
+        index
+    }
+
+    fn add(&mut self, pod: Arc<Pod>) {
+        let place = self.workloads.len();
+        if let Some(range) = self.of.get_mut(&pod.key.namespace) {
+            range.end = place + 1;
         }
+        for (key, value) in pod.labels.iter() {
+            let values = match self.by_label.get_mut(key) {
+                Some(values) => values,
+                None => self.by_label.entry(Name::clone(key)).or_default(),
+            };
+            match values.get_mut(value) {
+                Some(places) => places.push(place),
+                None => drop(values.insert(Name::clone(value), vec![place])),
+            }
+        }
+        self.workloads.push(Workload { pod, count: 1 });
     }
 
     /// The same, in which only `settled` namespaces have had pods for minutes. Charts
@@ -95,22 +132,49 @@ impl Index {
 
     /// The workloads of a namespace.
     pub fn workloads(&self, namespace: &str) -> &[Workload] {
-        self.workloads.get(namespace).map_or(&[], Vec::as_slice)
+        let range = self.of.get(namespace).cloned();
+        range.map_or(&[], |range| &self.workloads[range])
     }
 
     /// All workloads, by namespace.
     pub fn all(&self) -> impl Iterator<Item = &Workload> {
-        self.workloads.values().flatten()
+        self.workloads.iter()
     }
 
     /// The workloads of a namespace that a selector matches, hostNetwork ones too.
     pub fn selected<'a>(
         &'a self,
-        namespace: &str,
+        namespace: &'a str,
         selector: &'a Selector,
     ) -> impl Iterator<Item = &'a Workload> {
-        let all = self.workloads(namespace).iter();
-        all.filter(|w| selector.matches(&w.pod.labels))
+        self.matching(namespace, &NamespaceMatch::Own, selector)
+    }
+
+    /// The keys of the labels that pods have.
+    pub fn label_keys(&self) -> impl Iterator<Item = &Name> {
+        self.by_label.keys()
+    }
+
+    /// The values that a label has on pods.
+    pub fn label_values(&self, key: &str) -> impl Iterator<Item = &Name> {
+        let values = self.by_label.get(key);
+        values.into_iter().flat_map(HashMap::keys)
+    }
+
+    /// All namespaces, with their labels.
+    pub fn all_namespaces(&self) -> impl Iterator<Item = (&Name, &Labels)> {
+        self.namespaces.iter()
+    }
+
+    /// Whether a namespace is among those of a pod peer of a policy in `own`.
+    pub fn is_peer(&self, own: &str, peer: &NamespaceMatch, namespace: &str) -> bool {
+        match peer {
+            NamespaceMatch::Own => namespace == own,
+            NamespaceMatch::Labels(selector) => {
+                let labels = self.namespaces.get(namespace);
+                labels.is_some_and(|labels| selector.matches(labels))
+            }
+        }
     }
 
     /// The namespaces of a pod peer of a policy in `own`.
@@ -118,18 +182,73 @@ impl Index {
         &'a self,
         own: &'a str,
         peer: &'a NamespaceMatch,
-    ) -> impl Iterator<Item = &'a Name> {
-        let names = self.snapshot.namespaces.iter();
-        names
-            .filter(move |(name, namespace)| match peer {
-                NamespaceMatch::Own => ***name == *own,
-                NamespaceMatch::Labels(selector) => selector.matches(&namespace.labels),
-            })
-            .map(|(name, _)| name)
+    ) -> Box<dyn Iterator<Item = &'a Name> + 'a> {
+        let selector = match peer {
+            NamespaceMatch::Own => {
+                let own = self.namespaces.get_key_value(own);
+                return Box::new(own.into_iter().map(|(name, _)| name));
+            }
+            NamespaceMatch::Labels(selector) => selector,
+        };
+        let matches = |(_, labels): &(&Name, &Labels)| selector.matches(labels);
+        let by_name = selector
+            .requirements()
+            .iter()
+            .find_map(|r| match &r.operator {
+                Operator::In(names) if *r.key == *NAME => Some(names),
+                _ => None,
+            });
+        match by_name {
+            Some(names) => {
+                let named = names
+                    .iter()
+                    .filter_map(|n| self.namespaces.get_key_value(n));
+                Box::new(named.filter(matches).map(|(name, _)| name))
+            }
+            None => Box::new(self.namespaces.iter().filter(matches).map(|(name, _)| name)),
+        }
     }
 
-    /// The workloads that a peer of a policy in `own` names, hostNetwork ones too
-    /// (which no selector matches in the end). None for a block.
+    /// The workloads of these namespaces, seen from a policy in `own`, that `pods` matches,
+    /// hostNetwork ones too (which no selector matches in the end).
+    pub fn matching<'a>(
+        &'a self,
+        own: &'a str,
+        namespaces: &'a NamespaceMatch,
+        pods: &'a Selector,
+    ) -> Box<dyn Iterator<Item = &'a Workload> + 'a> {
+        let requirements = pods.requirements().iter();
+        let labelled = requirements.filter_map(|r| self.labelled(r));
+        let matches = |w: &&Workload| pods.matches(&w.pod.labels);
+        match labelled.min_by_key(|places| places.len()) {
+            Some(places) if places.len() <= FEW => {
+                let there = |w: &&Workload| self.is_peer(own, namespaces, &w.pod.key.namespace);
+                let few = places.iter().map(|place| &self.workloads[*place]);
+                Box::new(few.filter(matches).filter(there))
+            }
+            _ => {
+                let names = self.namespaces(own, namespaces);
+                Box::new(names.flat_map(|name| self.workloads(name)).filter(matches))
+            }
+        }
+    }
+
+    /// The workloads of which one value of a label is required; `None` where that does
+    /// not say which.
+    fn labelled(&self, requirement: &Requirement) -> Option<&[usize]> {
+        let values = self.by_label.get(&requirement.key);
+        match &requirement.operator {
+            Operator::In(wanted) if wanted.len() == 1 => {
+                let places = values.and_then(|values| values.get(&wanted[0]));
+                Some(places.map_or(&[], Vec::as_slice))
+            }
+            Operator::In(_) | Operator::Exists if values.is_none() => Some(&[]),
+            _ => None,
+        }
+    }
+
+    /// The workloads that a peer of a policy in `own` names, as [`Self::matching`]. None
+    /// for a block.
     pub fn peers<'a>(
         &'a self,
         own: &'a str,
@@ -137,10 +256,7 @@ impl Index {
     ) -> Box<dyn Iterator<Item = &'a Workload> + 'a> {
         match peer {
             Peer::Block(_) => Box::new(std::iter::empty()),
-            Peer::Pods { namespaces, pods } => Box::new(
-                self.namespaces(own, namespaces)
-                    .flat_map(move |name| self.selected(name, pods)),
-            ),
+            Peer::Pods { namespaces, pods } => self.matching(own, namespaces, pods),
         }
     }
 
@@ -159,6 +275,14 @@ impl Index {
         in_namespace(&self.snapshot.services, namespace)
     }
 
+    /// The Services whose selector matches a pod.
+    pub fn services_of<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a Arc<Service>> {
+        self.services(&pod.key.namespace).filter(|service| {
+            let selector = service.selector.as_ref();
+            selector.is_some_and(|s| s.iter().all(|(key, v)| pod.labels.get(key) == Some(v)))
+        })
+    }
+
     /// A Service by its name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
         self.snapshot.services.get(&ObjectKey::new(namespace, name))
@@ -175,6 +299,10 @@ impl Index {
         let nodes = self.snapshot.nodes.values();
         nodes.flat_map(|n| n.addresses.iter().copied())
     }
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    matches!(pod.phase, Phase::Succeeded | Phase::Failed)
 }
 
 fn in_namespace<'a, V>(

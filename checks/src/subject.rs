@@ -17,6 +17,8 @@ pub struct Subject<'a> {
     pub body: Body,
     /// What of it cannot be read. The API server refuses such an object itself.
     pub errors: Vec<ParseError>,
+    /// The file names no namespace, and the reader has put one in.
+    pub implied_namespace: bool,
 }
 
 /// What an object says.
@@ -62,7 +64,19 @@ impl<'a> Subject<'a> {
                 });
             }
         };
-        Ok(Self { raw, body, errors })
+        Ok(Self {
+            raw,
+            body,
+            errors,
+            implied_namespace: false,
+        })
+    }
+
+    /// The same, read from a file that names no namespace: `kubectl -n` decides.
+    #[must_use]
+    pub fn with_implied_namespace(mut self) -> Self {
+        self.implied_namespace = true;
+        self
     }
 
     /// Its kind.
@@ -207,6 +221,7 @@ impl<'a> From<(&'a Value, Parsed)> for Subject<'a> {
             raw,
             body: Body::Policy(parsed.policy),
             errors: parsed.errors,
+            implied_namespace: false,
         }
     }
 }

@@ -50,6 +50,14 @@ pub fn document(yaml: &str) -> Value {
     all.remove(0)
 }
 
+/// The policy `default/p` with the spec in one line of YAML.
+pub fn policy(spec: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+         metadata: {{name: p, namespace: default}}\nspec: {spec}\n"
+    )
+}
+
 /// A cluster of the objects in a YAML text; those without namespace are in `default`.
 pub fn cluster(yaml: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();

@@ -48,6 +48,10 @@ fn example(yaml: &str) -> Report {
         object["metadata"]["namespace"] = "default".into();
     }
     let subject = Subject::read(&object).unwrap();
+    let subject = match named {
+        true => subject,
+        false => subject.with_implied_namespace(),
+    };
     judge(&subject, None, &world)
 }
 

@@ -17,8 +17,12 @@
 
 pub mod cuts;
 pub mod dns;
+pub mod peers;
+pub mod ports;
 pub mod ranges;
 pub mod shape;
+pub mod together;
+mod words;
 
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
@@ -77,6 +81,18 @@ impl Scope {
 /// Every check, in the order of the documentation.
 pub static CATALOGUE: &[&Check] = &[
     &shape::types::MISMATCH,
+    &shape::types::IMPLICIT,
+    &shape::everyone::PEERS_EMPTY,
+    &shape::everyone::ALLOW_ALL_INGRESS,
+    &shape::everyone::ALLOW_ALL_EGRESS,
+    &shape::selectors::DASH_OR,
+    &shape::selectors::NS_ALL,
+    &shape::selectors::EMPTY_SELECTOR,
+    &shape::place::SYSTEM_NAMESPACE,
+    &shape::place::NS_IMPLICIT,
+    &shape::object::OLD,
+    &shape::object::INVALID,
+    &shape::suppression::BAD,
     &dns::missing::NONE,
     &dns::missing::UDP_ONLY,
     &dns::open::WORLD,
@@ -95,6 +111,21 @@ pub static CATALOGUE: &[&Check] = &[
     &ranges::family::V4_ONLY,
     &ranges::except::REOPENED,
     &ranges::ingress::BEHIND,
+    &peers::nobody::SELECTS_NONE,
+    &peers::nobody::PEER_NONE,
+    &peers::namespaces::NS_LABEL_NONE,
+    &peers::typo::LABEL_TYPO,
+    &peers::notin::NOTIN_ABSENT,
+    &peers::host_network::SELECTED,
+    &peers::host_network::PEER,
+    &peers::gateway::GATEWAY_HOST_NETWORK,
+    &ports::named::NAMED_PORT_MISSING,
+    &ports::service::SERVICE_PORT,
+    &ports::sctp::SCTP_UNSUPPORTED,
+    &together::one_sided::ONE_SIDED,
+    &together::redundant::DUPLICATE,
+    &together::redundant::SHADOWED,
+    &together::whole::NS_NO_DEFAULT_DENY,
     &cuts::monitoring::MONITORING,
 ];
 

@@ -8,6 +8,7 @@ pub mod file;
 mod tests;
 mod resolve;
 
+pub(crate) use resolve::nearest;
 pub use resolve::{ConfigError, schema};
 
 use crate::catalogue::{self, Check};

@@ -1,0 +1,355 @@
+//! Traffic that one end allows and the other does not.
+
+use super::Budget;
+use crate::catalogue::words::{selector, short};
+use crate::catalogue::{Check, Scope};
+use crate::engine::{Answers, Ask};
+use crate::finding::Level;
+use crate::index::{Index, Workload};
+use crate::subject::Place;
+use ringfence_policy::model::{
+    Direction, NamespaceMatch, Peer, Pod, Policy, PortMatch, PortSpec, Rule,
+};
+use ringfence_policy::snapshot::Kind;
+
+/// Allowed here, denied there.
+pub static ONE_SIDED: Check = Check {
+    id: "one-sided",
+    baseline: Level::Warn,
+    strict: Level::Warn,
+    mends: false,
+    scope: Scope::Cluster,
+    kinds: &[Kind::NetworkPolicy],
+    title: "one end allows the traffic, and the other end denies it",
+    text: "\
+A connection passes when the egress policies of the pod that opens it *and* the ingress policies of
+the pod that receives it allow it. This policy allows one half; policies at the other end deny the
+other half for every pod that the peer names, so nothing comes through.
+
+Add the missing rule at the other end: ingress in the peer's namespace for an egress rule, egress
+there for an ingress rule. Reported only where *all* pods of a peer are out of reach. At admission
+this is said only where pods have been running for some minutes, because charts install one policy
+after the other.",
+    bad: "\
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: shop, labels: {app: web}}
+spec: {nodeName: node1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-0, namespace: shop, labels: {app: db}}
+spec: {nodeName: node1}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: api}}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Egress]
+  egress:
+  - to: [{podSelector: {matchLabels: {app: db}}}]
+    ports: [{port: 5432}]
+",
+    good: "\
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: shop, labels: {app: web}}
+spec: {nodeName: node1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-0, namespace: shop, labels: {app: db}}
+spec: {nodeName: node1}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: web}}}]
+    ports: [{port: 5432}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Egress]
+  egress:
+  - to: [{podSelector: {matchLabels: {app: db}}}]
+    ports: [{port: 5432}]
+",
+    run: one_sided,
+};
+
+/// With more workloads at either end nothing is said: a peer that names so many is seldom
+/// meant to reach each of them.
+const MOST: usize = 6;
+
+/// Policies, and peers and ports of their rules, that are looked at for one policy.
+const LOOKS: usize = 2_000;
+
+fn one_sided(ask: &Ask, answers: &mut Answers) {
+    let Some(policy) = ask.subject.policy() else {
+        return;
+    };
+    let mut pods = ask.subject.rules().flat_map(|place| &place.rule.peers);
+    if !pods.any(|peer| matches!(peer, Peer::Pods { .. })) {
+        return;
+    }
+    let Some(index) = ask.index(answers) else {
+        return;
+    };
+    let own = &*policy.key.namespace;
+    if ask.is_early(index, own) {
+        return;
+    }
+    let Some(here) = few(index.selected(own, &policy.pod_selector)) else {
+        return;
+    };
+    let mut budget = Budget(LOOKS);
+    for place in ask.subject.rules() {
+        for (at, peer) in place.rule.peers.iter().enumerate() {
+            let Peer::Pods { namespaces, pods } = peer else {
+                continue;
+            };
+            let Some(there) = few(index.matching(own, namespaces, pods)) else {
+                continue;
+            };
+            let mut pairs = there
+                .iter()
+                .flat_map(|far| here.iter().map(move |near| (*near, *far)));
+            let closed = pairs.all(|(near, far)| {
+                let pair = Pair {
+                    index,
+                    policy,
+                    place,
+                    near: &near.pod,
+                    far: &far.pod,
+                };
+                pair.is_closed(&mut budget)
+            });
+            let Some(example) = there.first().filter(|_| closed) else {
+                continue;
+            };
+            let name = short(&example.pod.key.to_string(), 40);
+            let sentence = match place.direction {
+                Direction::Egress => format!(
+                    "nothing gets through: policies of {name} do not let these pods in; add an \
+                     ingress rule there"
+                ),
+                Direction::Ingress => format!(
+                    "nothing comes: policies of {name} do not let it connect here; add an egress \
+                     rule there"
+                ),
+            };
+            let namespaces = match namespaces {
+                NamespaceMatch::Own => "own".to_owned(),
+                NamespaceMatch::Labels(labels) => selector(labels),
+            };
+            let evidence = format!("{} {namespaces} {}", place.direction, selector(pods));
+            answers.found(place.peer(at), sentence, evidence);
+        }
+    }
+}
+
+/// The workloads that policies judge, if they are few and there is any.
+fn few<'a>(workloads: impl Iterator<Item = &'a Workload>) -> Option<Vec<&'a Workload>> {
+    let judged = workloads.filter(|w| !w.pod.host_network);
+    let few: Vec<&Workload> = judged.take(MOST + 1).collect();
+    (1..=MOST).contains(&few.len()).then_some(few)
+}
+
+/// A pod that a policy selects and one that a peer of its rule names.
+struct Pair<'a> {
+    index: &'a Index,
+    policy: &'a Policy,
+    place: Place<'a>,
+    near: &'a Pod,
+    far: &'a Pod,
+}
+
+impl Pair<'_> {
+    /// Whether the policies of the far end deny all that the rule allows. `false` when
+    /// looking at them takes too long.
+    fn is_closed(&self, budget: &mut Budget) -> bool {
+        let facing = match self.place.direction {
+            Direction::Ingress => Direction::Egress,
+            Direction::Egress => Direction::Ingress,
+        };
+        let namespace = &*self.far.key.namespace;
+        // The policy that is judged stands for the one of its name in the cluster.
+        let others = self.index.policies(namespace).map(AsRef::as_ref);
+        let others = others.filter(|p| p.key != self.policy.key);
+        let own = Some(self.policy).filter(|p| *p.key.namespace == *namespace);
+        let mut isolated = false;
+        for policy in others.chain(own) {
+            if !budget.spend(1) {
+                return false;
+            }
+            let Some(rules) = policy.rules(facing) else {
+                continue;
+            };
+            if !policy.pod_selector.matches(&self.far.labels) {
+                continue;
+            }
+            isolated = true;
+            for rule in rules {
+                if !budget.spend(rule.peers.len() + rule.ports.len()) || self.opens(policy, rule) {
+                    return false;
+                }
+            }
+        }
+        isolated
+    }
+
+    /// Whether a rule of a policy at the far end allows any of the traffic.
+    fn opens(&self, policy: &Policy, rule: &Rule) -> bool {
+        let Pod {
+            labels, key, ips, ..
+        } = self.near;
+        let near = rule.peers.is_empty()
+            || rule.peers.iter().any(|peer| match peer {
+                Peer::Block(block) => ips.iter().any(|ip| {
+                    block.cidr.contains(ip) && !block.except.iter().any(|e| e.contains(ip))
+                }),
+                Peer::Pods { namespaces, pods } => {
+                    pods.matches(labels)
+                        && self
+                            .index
+                            .is_peer(&policy.key.namespace, namespaces, &key.namespace)
+                }
+            });
+        let receiver = match self.place.direction {
+            Direction::Ingress => self.near,
+            Direction::Egress => self.far,
+        };
+        near && overlap(&self.place.rule.ports, &rule.ports, receiver)
+    }
+}
+
+/// Whether two lists of ports have any in common on a pod.
+fn overlap(ours: &[PortMatch], theirs: &[PortMatch], pod: &Pod) -> bool {
+    if ours.is_empty() || theirs.is_empty() {
+        return true;
+    }
+    let numbers = |port: &PortMatch| match &port.port {
+        PortSpec::Any => Some((0, u16::MAX)),
+        PortSpec::Range(first, last) => Some((*first, *last)),
+        PortSpec::Named(name) => pod.named_port(name, port.protocol).map(|n| (n, n)),
+    };
+    ours.iter().any(|a| {
+        theirs.iter().any(|b| {
+            let ranges = numbers(a).zip(numbers(b));
+            let meet = ranges.is_some_and(|((a, b), (c, d))| a <= d && c <= b);
+            a.protocol == b.protocol && meet
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Occasion;
+    use crate::testing::{Case, policy};
+    use test_case::test_case;
+
+    const PODS: &str = "
+{apiVersion: v1, kind: Namespace, metadata: {name: default}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: far, labels: {team: far}}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web}}, spec: {nodeName: node1, containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}, status: {podIPs: [{ip: 10.0.0.1}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: db, namespace: far, labels: {app: db}}, spec: {nodeName: node1, containers: [{name: c, ports: [{name: sql, containerPort: 5432}]}]}, status: {podIPs: [{ip: 10.0.1.1}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: db-b, namespace: far, labels: {app: db, role: standby}}, spec: {nodeName: node1}, status: {podIPs: [{ip: 10.0.1.2}]}}
+---
+";
+    const NEAR: &str = "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}";
+    const TO: &str = "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {team: far}}, podSelector: {matchLabels: {app: db}}}], ports: [{port: 5432}]}]}";
+    const FROM: &str = "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: far}}, podSelector: {matchLabels: {app: db}}}], ports: [{port: http}]}]}";
+
+    fn beside(spec: &str) -> Case {
+        let far = policy(spec).replace("namespace: default", "namespace: far");
+        Case::within(&format!("{PODS}{far}"))
+    }
+
+    #[test_case("{podSelector: {}}", true; "a default deny")]
+    #[test_case("{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}", true; "for its own namespace")]
+    #[test_case(&format!("{{podSelector: {{}}, ingress: [{{from: [{{{NEAR}}}], ports: [{{port: 80}}]}}]}}"), true; "on another port")]
+    #[test_case("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/24, except: [10.0.0.1/32]}}]}]}", true; "an address that is taken out")]
+    #[test_case(&format!("{{podSelector: {{}}, ingress: [{{from: [{{{NEAR}}}], ports: [{{port: sql}}]}}]}}"), false; "near miss: by the port's name")]
+    #[test_case("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/24}}]}]}", false; "near miss: by address")]
+    #[test_case("{podSelector: {matchLabels: {role: standby}}}", false; "near miss: one of two pods is open")]
+    #[test_case("{podSelector: {}, policyTypes: [Egress]}", false; "near miss: only its egress is isolated")]
+    #[test_case("{podSelector: {}, ingress: [{}]}", false; "open to all")]
+    fn out_of_a_pod(far: &str, expected: bool) {
+        assert_eq!(
+            !beside(far).paths(ONE_SIDED.id, &policy(TO)).is_empty(),
+            expected
+        );
+    }
+
+    #[test_case("{podSelector: {}, policyTypes: [Egress]}", true; "no egress")]
+    #[test_case("{podSelector: {}, egress: [{ports: [{port: 53, protocol: UDP}]}]}", true; "only DNS")]
+    #[test_case(&format!("{{podSelector: {{}}, egress: [{{to: [{{{NEAR}}}], ports: [{{port: 1, endPort: 99}}]}}]}}"), false; "near miss: a range of ports")]
+    #[test_case("{podSelector: {}}", false; "near miss: only its ingress is isolated")]
+    fn into_a_pod(far: &str, expected: bool) {
+        assert_eq!(
+            !beside(far).paths(ONE_SIDED.id, &policy(FROM)).is_empty(),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_policy_may_stand_in_its_own_way() {
+        let spec = "{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{podSelector: {}}]}]}";
+        assert_eq!(
+            Case::within(PODS.trim_end().trim_end_matches("---"))
+                .paths(ONE_SIDED.id, &policy(spec)),
+            ["spec.egress[0].to[0]"]
+        );
+        // What the cluster still has under its name does not count.
+        let old = policy(spec);
+        let new = spec.replace("egress: [", "ingress: [{}], egress: [");
+        let case = Case::within(&format!("{PODS}{old}")).after(&old);
+        assert!(case.paths(ONE_SIDED.id, &policy(&new)).is_empty());
+    }
+
+    #[test]
+    fn a_chart_is_being_installed() {
+        let case = Case {
+            young: vec!["default".to_owned()],
+            ..beside("{podSelector: {}}").on(Occasion::Create)
+        };
+        assert!(case.paths(ONE_SIDED.id, &policy(TO)).is_empty());
+    }
+
+    #[test]
+    fn a_crowd_is_not_looked_at() {
+        use std::fmt::Write;
+        let mut many = PODS.to_owned();
+        for i in 0..=MOST {
+            let _ = write!(
+                many,
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: x{i}, namespace: far, labels: {{app: db, i: '{i}'}}}}, spec: {{nodeName: node1}}}}\n---\n"
+            );
+        }
+        let deny = policy("{podSelector: {}}").replace("namespace: default", "namespace: far");
+        let case = Case::within(&format!("{many}{deny}"));
+        assert!(case.paths(ONE_SIDED.id, &policy(TO)).is_empty());
+    }
+}
