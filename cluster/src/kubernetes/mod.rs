@@ -1,5 +1,6 @@
 //! The API server as a source: one task per kind lists and watches it.
 
+mod facts;
 mod failure;
 mod position;
 mod reflect;

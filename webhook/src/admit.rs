@@ -1,0 +1,338 @@
+//! From a request and what is known to a [`Decision`]. Pure.
+
+use crate::review::{Operation, Request};
+use json_patch::Patch;
+use ringfence_checks::config::Injection;
+use ringfence_checks::inject::{self, Injected};
+use ringfence_checks::{Finding, Level, Occasion, Subject, Unknown, World, judge};
+use ringfence_policy::model::ObjectKey;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// Which of the two webhooks is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// `/mutate`
+    Mutate,
+    /// `/validate`
+    Validate,
+}
+
+/// The kinds that are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Judged {
+    /// `networking.k8s.io NetworkPolicy`
+    NetworkPolicy,
+    /// `v1 Service`
+    Service,
+    /// `v1 Namespace`
+    Namespace,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// Why the request is refused, whatever the findings say.
+    pub refusal: Option<Refusal>,
+    /// Why nothing was judged.
+    pub skipped: Option<Skip>,
+    /// `namespace/name` of the object, as far as it is known.
+    pub object: Option<ObjectKey>,
+    /// What was found, worst first. A [`Level::Deny`] refuses the request.
+    pub findings: Vec<Finding>,
+    /// What could not be checked.
+    pub unknown: Vec<Unknown>,
+    /// Warnings beside the findings, without the object's name.
+    pub notes: Vec<String>,
+    /// What the mutating webhook changes.
+    pub patch: Patch,
+    /// A patch that would not have applied, or would have broken the object, and was
+    /// therefore not sent.
+    pub withheld: Option<String>,
+}
+
+/// A request that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status for the author.
+    pub code: u16,
+    /// One word for programs.
+    pub reason: &'static str,
+    /// What was found and what to do.
+    pub message: String,
+}
+
+/// Why a request is none of our business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Skip {
+    /// DELETE, CONNECT.
+    Operation,
+    /// An object of another kind, or a subresource.
+    Kind,
+    /// The configuration exempts this user in this namespace.
+    Exempt,
+}
+
+/// An object with more JSON objects and lists than this is not judged: its tree would
+/// take hundreds of megabytes. 10,000 rules of two peers each stay below.
+pub const MOST_NODES: usize = 150_000;
+
+// === impl Hook ===
+
+impl Hook {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Mutate, Self::Validate];
+
+    /// The last part of the path, and the label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Validate => "validate",
+        }
+    }
+}
+
+// === impl Judged ===
+
+impl Judged {
+    /// The kind of a request; `None` for what is not looked at.
+    pub fn of(request: &Request) -> Option<Self> {
+        if !request.sub_resource.is_empty() {
+            return None;
+        }
+        match (&*request.kind.group, &*request.kind.kind) {
+            ("networking.k8s.io" | "extensions", "NetworkPolicy") => Some(Self::NetworkPolicy),
+            ("", "Service") => Some(Self::Service),
+            ("", "Namespace") => Some(Self::Namespace),
+            _ => None,
+        }
+    }
+
+    /// As written in objects.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::Service => "Service",
+            Self::Namespace => "Namespace",
+        }
+    }
+}
+
+// === impl Decision ===
+
+impl Decision {
+    /// Nothing was judged.
+    pub fn skip(why: Skip) -> Self {
+        Self {
+            skipped: Some(why),
+            ..Self::default()
+        }
+    }
+
+    /// The request itself makes no sense.
+    pub fn refuse(message: impl Into<String>) -> Self {
+        Self {
+            refusal: Some(Refusal {
+                code: 400,
+                reason: "BadRequest",
+                message: message.into(),
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// The object was not judged, and its author is told.
+    pub fn unjudged(note: impl Into<String>) -> Self {
+        Self {
+            notes: vec![note.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Whether the request may go on.
+    pub fn is_allowed(&self) -> bool {
+        self.refusal.is_none() && self.of(Level::Deny).next().is_none()
+    }
+
+    /// The findings of one level.
+    pub fn of(&self, level: Level) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |f| f.level == level)
+    }
+}
+
+/// Decides about a request. `world.occasion` does not matter: the operation tells it.
+pub fn admit(hook: Hook, request: &Request, world: &World) -> Decision {
+    let occasion = match request.operation {
+        Operation::Create => Occasion::Create,
+        Operation::Update => Occasion::Update,
+        Operation::Delete | Operation::Connect | Operation::Other => {
+            return Decision::skip(Skip::Operation);
+        }
+    };
+    let Some(kind) = Judged::of(request) else {
+        return Decision::skip(Skip::Kind);
+    };
+    let user = &request.user_info;
+    let namespace = match kind {
+        Judged::Namespace => &request.name,
+        Judged::NetworkPolicy | Judged::Service => &request.namespace,
+    };
+    if world
+        .config
+        .exempts(namespace, &user.username, &user.groups)
+    {
+        return Decision::skip(Skip::Exempt);
+    }
+    let world = World { occasion, ..*world };
+    let Some(object) = request.object else {
+        let operation = request.operation.as_str();
+        return Decision::refuse(format!("found a {operation} without request.object"));
+    };
+    let old = match occasion {
+        Occasion::Update => request.old_object,
+        _ => None,
+    };
+    let mut decision = decide(hook, kind, request, object, old, &world);
+    if decision.object.is_none() {
+        decision.object = Some(ObjectKey::new(&*request.namespace, &*request.name));
+    }
+    decision
+}
+
+fn decide(
+    hook: Hook,
+    kind: Judged,
+    request: &Request,
+    object: &RawValue,
+    old: Option<&RawValue>,
+    world: &World,
+) -> Decision {
+    let old = old.map(|old| tree(old, request));
+    let raw = match tree(object, request) {
+        Ok(raw) => raw,
+        Err(Unfit::Large(nodes)) => {
+            return Decision::unjudged(format!(
+                "not judged: {nodes} JSON nodes, at most {MOST_NODES} are; split the object"
+            ));
+        }
+        // An object that exists stays editable: its finalizers must go some day.
+        Err(unfit) if matches!(old, Some(Err(_))) => {
+            return Decision::unjudged(format!("not judged: {unfit}"));
+        }
+        Err(unfit) => return Decision::refuse(format!("request.object: {unfit}")),
+    };
+    let subject = match Subject::read(&raw) {
+        Ok(subject) => subject,
+        // The API server says what is invalid better than we can, and after mutation.
+        Err(_) if hook == Hook::Mutate => return Decision::default(),
+        Err(error) => return Decision::unjudged(format!("not judged: {error}")),
+    };
+    // What the object was does not matter any more where it cannot be understood.
+    let old = old.and_then(Result::ok);
+    let old = old.as_ref().and_then(|old| Subject::read(old).ok());
+    let mut decision = match (hook, kind) {
+        (Hook::Validate, _) => validate(&subject, old.as_ref(), world),
+        (Hook::Mutate, _) => mutate(&subject, old.as_ref(), world),
+    };
+    decision.object = Some(subject.key());
+    decision
+}
+
+fn validate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision {
+    let report = judge(subject, old, world);
+    let faults = subject.errors.iter();
+    Decision {
+        findings: report.findings,
+        unknown: report.unknown,
+        notes: faults
+            .map(|e| {
+                format!(
+                    "{}: found {}; {} (until then its pods are closed)",
+                    e.path, e.found, e.remedy
+                )
+            })
+            .collect(),
+        ..Decision::default()
+    }
+}
+
+fn mutate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision {
+    if world.rules(subject.namespace()).injection == Injection::Off {
+        return Decision::default();
+    }
+    // The findings of `inject` are those that `/validate` warns of as well: said once.
+    let Injected { patch, unknown, .. } = inject::inject(subject, old, world);
+    let withheld = match harm(&patch, subject) {
+        None => {
+            return Decision {
+                patch,
+                unknown,
+                ..Decision::default()
+            };
+        }
+        harm => harm,
+    };
+    Decision {
+        withheld,
+        unknown,
+        ..Decision::default()
+    }
+}
+
+/// What would go wrong with a patch. The API server makes a 500 of one that does not
+/// apply, whatever the failure policy says.
+fn harm(patch: &Patch, subject: &Subject) -> Option<String> {
+    if patch.is_empty() {
+        return None;
+    }
+    let mut patched = subject.raw.clone();
+    if let Err(error) = json_patch::patch(&mut patched, patch) {
+        return Some(error.to_string());
+    }
+    match Subject::read(&patched) {
+        Ok(patched) if patched.errors.len() <= subject.errors.len() => None,
+        Ok(patched) => patched.errors.first().map(ToString::to_string),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Why an object is no tree that could be judged.
+#[derive(Debug)]
+enum Unfit {
+    Large(usize),
+    Json(serde_json::Error),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Large(nodes) => write!(f, "{nodes} JSON nodes"),
+            Self::Json(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// The object's JSON. What the API server knows but the object does not say yet (with
+/// `generateName`, or before the namespace was filled in) is added.
+fn tree(object: &RawValue, request: &Request) -> Result<Value, Unfit> {
+    let text = object.get();
+    let nodes = text.bytes().filter(|b| matches!(b, b'{' | b'[')).count();
+    if nodes > MOST_NODES {
+        return Err(Unfit::Large(nodes));
+    }
+    let mut value: Value = serde_json::from_str(text).map_err(Unfit::Json)?;
+    if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+        let is_missing = |v: Option<&Value>| v.is_none_or(|v| v.is_null() || *v == "");
+        if is_missing(metadata.get("name")) {
+            let name = metadata.get("generateName").cloned();
+            let name = name.filter(|n| !is_missing(Some(n)));
+            let name = name.unwrap_or_else(|| (&*request.name).into());
+            metadata.insert("name".to_owned(), name);
+        }
+        if is_missing(metadata.get("namespace")) && request.kind.kind != "Namespace" {
+            metadata.insert("namespace".to_owned(), (&*request.namespace).into());
+        }
+    }
+    Ok(value)
+}
