@@ -157,11 +157,11 @@ fn read_chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
         })
 }
 
-/// When one certificate is valid.
-pub(crate) fn validity(
-    certificate: &CertificateDer<'_>,
-    what: &'static str,
-) -> Result<Validity, Problem> {
+/// When one certificate is valid; `what` names it in the message.
+///
+/// # Errors
+/// It cannot be read.
+pub fn validity(certificate: &CertificateDer<'_>, what: &'static str) -> Result<Validity, Problem> {
     let malformed = |why: String| Problem::Malformed { what, why };
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
         .map_err(|error| malformed(error.to_string()))?;

@@ -19,7 +19,7 @@ mod names;
 mod pair;
 
 pub use bundle::Bundle;
-pub use check::{Problem, Validity, check};
+pub use check::{Problem, Validity, check, validity};
 pub use issue::{Authority, BACKDATE, IssueError, MIN_LIFETIME};
 pub use names::{NameError, Names};
 pub use pair::{Key, Pair};

@@ -1,0 +1,97 @@
+//! The controller: what one replica in the cluster has to do for all of it.
+//!
+//! ```text
+//!  lease (one leads) --> keeper --watches--> Secret, both webhook configurations
+//!                          |  ^
+//!       rotation, hooks <--+  +-- probe through the API server
+//!        (pure)            |
+//!                          +--> writes: Secret, caBundle, failurePolicy
+//! ```
+//!
+//! Its first duty is that the admission webhook can be called: docs/certificates.md.
+
+pub mod config;
+pub mod health;
+pub mod hooks;
+pub mod keeper;
+pub mod lease;
+pub mod metrics;
+pub mod rotation;
+
+use anyhow::Context;
+use config::{Cli, Settings};
+use health::{Concern, Health};
+use lease::Standing;
+use metrics::Metrics;
+use ringfence_cluster::Kubernetes;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// What the binary does, until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Flags that make no sense, no way to the API server, or an address that is taken.
+pub async fn run(cli: &Cli) -> anyhow::Result<()> {
+    let settings = cli.settings()?;
+    let kubernetes = Kubernetes::new(cli.kubeconfig.as_deref()).await?;
+    let health = Health {
+        status: Arc::default(),
+        metrics: Arc::new(Metrics::default()),
+    };
+    health::serve(cli.health(), health.clone()).await?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    let (sender, standing) = watch::channel(Standing::Unknown("was not read yet".into()));
+    let client = kubernetes.client().clone();
+    tokio::select! {
+        () = lease::run(client.clone(), cli.candidate(), sender, stop) => {}
+        () = lead(&client, &settings, &health, standing) => {}
+    }
+    Ok(())
+}
+
+/// Works while we lead, and only then.
+async fn lead(
+    client: &kube::Client,
+    settings: &Settings,
+    health: &Health,
+    mut standing: watch::Receiver<Standing>,
+) {
+    loop {
+        let now = standing.borrow_and_update().clone();
+        health
+            .metrics
+            .leader
+            .set(i64::from(now == Standing::Leader));
+        health.status.set(
+            Concern::Lease,
+            match &now {
+                Standing::Unknown(why) => Some(why.to_string()),
+                Standing::Follower | Standing::Leader => None,
+            },
+        );
+        let changed = if now == Standing::Leader {
+            tokio::select! {
+                changed = standing.changed() => changed,
+                () = keeper::run(client.clone(), settings.clone(), health.clone()) => Ok(()),
+            }
+        } else {
+            // What stood in the way of a leader does not concern a follower.
+            health.status.set(Concern::Secret, None);
+            health.status.set(Concern::Configurations, None);
+            standing.changed().await
+        };
+        if changed.is_err() {
+            // The election has ended: so do we, in `run`.
+            return std::future::pending().await;
+        }
+    }
+}
