@@ -2,8 +2,7 @@
 
 use crate::review::{Operation, Request};
 use json_patch::Patch;
-use ringfence_checks::config::Injection;
-use ringfence_checks::inject::{self, Injected};
+use ringfence_checks::inject;
 use ringfence_checks::{Finding, Level, Occasion, Subject, Unknown, World, judge};
 use ringfence_policy::model::ObjectKey;
 use serde_json::Value;
@@ -193,7 +192,7 @@ pub fn admit(hook: Hook, request: &Request, world: &World) -> Decision {
         Occasion::Update => request.old_object,
         _ => None,
     };
-    let mut decision = decide(hook, kind, request, object, old, &world);
+    let mut decision = decide(hook, request, object, old, &world);
     if decision.object.is_none() {
         decision.object = Some(ObjectKey::new(&*request.namespace, &*request.name));
     }
@@ -202,7 +201,6 @@ pub fn admit(hook: Hook, request: &Request, world: &World) -> Decision {
 
 fn decide(
     hook: Hook,
-    kind: Judged,
     request: &Request,
     object: &RawValue,
     old: Option<&RawValue>,
@@ -231,9 +229,9 @@ fn decide(
     // What the object was does not matter any more where it cannot be understood.
     let old = old.and_then(Result::ok);
     let old = old.as_ref().and_then(|old| Subject::read(old).ok());
-    let mut decision = match (hook, kind) {
-        (Hook::Validate, _) => validate(&subject, old.as_ref(), world),
-        (Hook::Mutate, _) => mutate(&subject, old.as_ref(), world),
+    let mut decision = match hook {
+        Hook::Validate => validate(&subject, old.as_ref(), world),
+        Hook::Mutate => mutate(&subject, old.as_ref(), world),
     };
     decision.object = Some(subject.key());
     decision
@@ -242,8 +240,10 @@ fn decide(
 fn validate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision {
     let report = judge(subject, old, world);
     let faults = subject.errors.iter();
+    let mut findings = inject::forged(subject, old);
+    findings.extend(report.findings);
     Decision {
-        findings: report.findings,
+        findings,
         unknown: report.unknown,
         notes: faults
             .map(|e| {
@@ -258,42 +258,18 @@ fn validate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision
 }
 
 fn mutate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision {
-    if world.rules(subject.namespace()).injection == Injection::Off {
-        return Decision::default();
-    }
-    // The findings of `inject` are those that `/validate` warns of as well: said once.
-    let Injected { patch, unknown, .. } = inject::inject(subject, old, world);
-    let withheld = match harm(&patch, subject) {
-        None => {
-            return Decision {
-                patch,
-                unknown,
-                ..Decision::default()
-            };
-        }
-        harm => harm,
-    };
+    let injected = inject::inject(subject, old, world);
     Decision {
-        withheld,
-        unknown,
+        // `/validate` refuses, once for all; here it would hide what the others say.
+        findings: injected
+            .findings
+            .into_iter()
+            .filter(|f| f.level != Level::Deny)
+            .collect(),
+        unknown: injected.unknown,
+        patch: injected.patch,
+        withheld: injected.rejected,
         ..Decision::default()
-    }
-}
-
-/// What would go wrong with a patch. The API server makes a 500 of one that does not
-/// apply, whatever the failure policy says.
-fn harm(patch: &Patch, subject: &Subject) -> Option<String> {
-    if patch.is_empty() {
-        return None;
-    }
-    let mut patched = subject.raw.clone();
-    if let Err(error) = json_patch::patch(&mut patched, patch) {
-        return Some(error.to_string());
-    }
-    match Subject::read(&patched) {
-        Ok(patched) if patched.errors.len() <= subject.errors.len() => None,
-        Ok(patched) => patched.errors.first().map(ToString::to_string),
-        Err(error) => Some(error.to_string()),
     }
 }
 
@@ -325,10 +301,13 @@ fn tree(object: &RawValue, request: &Request) -> Result<Value, Unfit> {
     if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
         let is_missing = |v: Option<&Value>| v.is_none_or(|v| v.is_null() || *v == "");
         if is_missing(metadata.get("name")) {
-            let name = metadata.get("generateName").cloned();
-            let name = name.filter(|n| !is_missing(Some(n)));
-            let name = name.unwrap_or_else(|| (&*request.name).into());
-            metadata.insert("name".to_owned(), name);
+            let stem = metadata.get("generateName").and_then(Value::as_str);
+            let name = match stem.filter(|stem| !stem.is_empty()) {
+                // Five letters follow, as the API server will choose them.
+                Some(stem) => format!("{stem}xxxxx"),
+                None => request.name.to_string(),
+            };
+            metadata.insert("name".to_owned(), name.into());
         }
         if is_missing(metadata.get("namespace")) && request.kind.kind != "Namespace" {
             metadata.insert("namespace".to_owned(), (&*request.namespace).into());
@@ -336,3 +315,6 @@ fn tree(object: &RawValue, request: &Request) -> Result<Value, Unfit> {
     }
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ mod text;
 use crate::admit::{Decision, Skip};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ringfence_checks::{Finding, Level};
+use ringfence_checks::{Finding, Level, catalogue};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use text::{clean, cut};
@@ -19,6 +19,8 @@ pub const LONGEST_WARNING: usize = 240;
 pub const LONGEST_ANNOTATION: usize = 4096;
 /// Bytes of the text of a denial.
 const LONGEST_MESSAGE: usize = 8192;
+/// A patch that is longer is not shown.
+const LONGEST_REMEDY: usize = 600;
 /// Findings that the details of a denial name.
 const MOST_CAUSES: usize = 50;
 
@@ -173,15 +175,16 @@ fn status(decision: &Decision) -> Option<Status> {
 
 /// What to do about a finding.
 fn remedy(finding: &Finding) -> String {
-    let explained = format!("`ringfence checks {}` explains it", finding.check);
     let patch = finding.patch.as_ref().map(ToString::to_string);
-    match patch.filter(|patch| patch.len() <= 600) {
-        Some(patch) => format!(
-            "mend it with this JSON patch: {} ({explained})",
-            clean(&patch)
-        ),
-        None => explained,
+    let patch = patch.filter(|patch| patch.len() <= LONGEST_REMEDY);
+    let mend = patch.map(|patch| format!("mend it with this JSON patch: {}", clean(&patch)));
+    let explained = catalogue::find(finding.check)
+        .map(|check| format!("`ringfence checks {}` explains it", check.id));
+    let parts: Vec<String> = mend.into_iter().chain(explained).collect();
+    if parts.is_empty() {
+        return "take it away".to_owned();
     }
+    parts.join("; ")
 }
 
 /// Worst first. `kubectl` merges equal texts, so each names its object.

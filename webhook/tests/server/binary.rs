@@ -165,12 +165,8 @@ impl Binary {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub fn terminate(&self) {
-        let pid = self.pid().to_string();
+        let pid = self.child.id().to_string();
         let killed = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(killed.unwrap().success());
     }

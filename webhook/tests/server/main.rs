@@ -2,8 +2,12 @@
 //! and its end.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
 mod binary;
 mod certificates;
+mod changes;
 mod client;
+mod clients;
+mod ending;
 mod requests;
 mod reviews;
