@@ -1,6 +1,7 @@
 //! Injection: what is added, when, and that nothing else is opened.
 
 mod cases;
+mod changes;
 mod docs;
 mod property;
 mod services;
