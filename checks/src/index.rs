@@ -37,6 +37,8 @@ pub struct Index {
     of: HashMap<Name, Range<usize>>,
     /// Key, value, and the workloads that have the label.
     by_label: HashMap<Name, HashMap<Name, Vec<usize>>>,
+    /// The workloads that share their node's network.
+    on_host: Vec<usize>,
     addresses: HashMap<IpAddr, ObjectKey>,
     settled: BTreeSet<Name>,
 }
@@ -103,6 +105,9 @@ impl Index {
                 Some(places) => places.push(place),
                 None => drop(values.insert(Name::clone(value), vec![place])),
             }
+        }
+        if pod.host_network {
+            self.on_host.push(place);
         }
         self.workloads.push(Workload { pod, count: 1 });
     }
@@ -258,6 +263,18 @@ impl Index {
             Peer::Block(_) => Box::new(std::iter::empty()),
             Peer::Pods { namespaces, pods } => self.matching(own, namespaces, pods),
         }
+    }
+
+    /// The hostNetwork workloads among [`Self::matching`].
+    pub fn on_host<'a>(
+        &'a self,
+        own: &'a str,
+        namespaces: &'a NamespaceMatch,
+        pods: &'a Selector,
+    ) -> impl Iterator<Item = &'a Workload> {
+        let all = self.on_host.iter().map(|place| &self.workloads[*place]);
+        all.filter(|w| pods.matches(&w.pod.labels))
+            .filter(|w| self.is_peer(own, namespaces, &w.pod.key.namespace))
     }
 
     /// The pod that has an address.

@@ -15,6 +15,7 @@
 //! `explosion`, `no-enforcer`, `two-enforcers`) will come beside them: they take the same
 //! [`Ask`], and need `Facts` that nobody collects yet.
 
+mod budget;
 pub mod cuts;
 pub mod dns;
 pub mod peers;

@@ -1,12 +1,12 @@
 //! Pods that share their node's network.
 
-use super::used::{Over, Used, selectors};
+use super::used::{Over, selectors};
 use crate::catalogue::words::{selector, short};
 use crate::catalogue::{Check, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::index::Workload;
-use ringfence_policy::model::Direction;
+use ringfence_policy::model::{Direction, NamespaceMatch};
 use ringfence_policy::snapshot::Kind;
 
 /// A policy that selects a hostNetwork pod.
@@ -111,8 +111,8 @@ fn selected(ask: &Ask, answers: &mut Answers) {
     let Some(index) = ask.index(answers) else {
         return;
     };
-    let selected = index.selected(&policy.key.namespace, &policy.pod_selector);
-    let on_host: Vec<&Workload> = selected.filter(|w| w.pod.host_network).collect();
+    let (own, pods) = (&policy.key.namespace, &policy.pod_selector);
+    let on_host: Vec<&Workload> = index.on_host(own, &NamespaceMatch::Own, pods).collect();
     let Some(example) = on_host.first() else {
         return;
     };
@@ -127,35 +127,27 @@ fn selected(ask: &Ask, answers: &mut Answers) {
 fn peer(ask: &Ask, answers: &mut Answers) {
     let config = ask.world.config;
     // Those of gateways and monitoring are `gateway-host-network`'s.
-    let elsewhere = |w: &&Workload| {
+    let elsewhere = |w: &Workload| {
         let namespace = &w.pod.key.namespace;
         config.monitoring.contains(namespace)
             || config.gateways.iter().any(|g| g.namespace == *namespace)
     };
-    let pods = |used: &&Used| used.peer.is_some() && matches!(used.over, Over::Pods(_));
-    for used in selectors(ask.subject).iter().filter(pods) {
+    for used in &selectors(ask.subject) {
+        let (Some((place, at)), Over::Pods(namespaces)) = (used.peer, used.over) else {
+            continue;
+        };
         let Some(index) = ask.index(answers) else {
             return;
         };
-        let Some((place, at)) = used.peer else {
+        let own = ask.subject.namespace();
+        let mut on_host = index.on_host(own, namespaces, used.selector);
+        let Some(workload) = on_host.find(|w| !elsewhere(w)) else {
             continue;
         };
-        let whole = used.selector.is_everything();
-        let mut on_host = None;
-        let mut in_pods = false;
-        for workload in index.peers(ask.subject.namespace(), &place.rule.peers[at]) {
-            if !workload.pod.host_network {
-                in_pods = true;
-                if whole {
-                    break;
-                }
-            } else if !elsewhere(&workload) {
-                on_host = on_host.or(Some(workload));
-            }
+        let mut all = index.matching(own, namespaces, used.selector);
+        if used.selector.is_everything() && all.any(|w| !w.pod.host_network) {
+            continue;
         }
-        let Some(workload) = on_host.filter(|_| !(whole && in_pods)) else {
-            continue;
-        };
         let name = short(&workload.pod.key.to_string(), 36);
         let sentence = match place.direction {
             Direction::Ingress => format!(

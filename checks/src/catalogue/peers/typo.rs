@@ -155,9 +155,14 @@ fn replaced(selector: &Selector, wrong: &Requirement, (key, value): Label) -> Se
     Selector::new(others.cloned().chain([right]))
 }
 
+/// Words that are looked at: a label that differs on every pod is no place for a slip.
+const MOST: usize = 1_000;
+
 /// The words that may have been meant, the nearest first.
 fn near<'a>(word: &str, known: impl Iterator<Item = &'a Name>) -> Vec<&'a Name> {
-    let near = known.filter_map(|known| Some((distance(word, known)?, known)));
+    let near = known
+        .take(MOST)
+        .filter_map(|known| Some((distance(word, known)?, known)));
     let near: BTreeSet<(usize, &Name)> = near.collect();
     near.into_iter().map(|(_, known)| known).collect()
 }

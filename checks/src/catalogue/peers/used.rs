@@ -29,7 +29,7 @@ pub(super) enum Over<'a> {
 
 /// More selectors than this are not looked at: nobody wrote them by hand, and no request may
 /// take long.
-const MOST: usize = 256;
+const MOST: usize = 64;
 
 /// The selectors of a policy; those of a peer's namespaces stand before those of its pods.
 pub(super) fn selectors<'a>(subject: &'a Subject) -> Vec<Used<'a>> {

@@ -1,14 +1,16 @@
 //! Names of ports that no pod has.
 
 use super::targets;
+use crate::catalogue::budget::Budget;
 use crate::catalogue::words::{port as text, short};
 use crate::catalogue::{Check, Scope};
 use crate::config::nearest;
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
-use ringfence_policy::model::{Direction, PortSpec};
+use ringfence_policy::model::{Direction, Pod, PortSpec};
 use ringfence_policy::snapshot::Kind;
 use serde_json::json;
+use std::sync::Arc;
 
 /// A named port that no target declares.
 pub static NAMED_PORT_MISSING: Check = Check {
@@ -66,7 +68,14 @@ spec:
     run: named_port_missing,
 };
 
+/// Pods that are looked at for one policy.
+const LOOKS: usize = 20_000;
+
 fn named_port_missing(ask: &Ask, answers: &mut Answers) {
+    let mut budget = Budget(LOOKS);
+    let Some(policy) = ask.subject.policy() else {
+        return;
+    };
     for place in ask.subject.rules() {
         for (at, port) in place.rule.ports.iter().enumerate() {
             let PortSpec::Named(name) = &port.port else {
@@ -75,39 +84,27 @@ fn named_port_missing(ask: &Ask, answers: &mut Answers) {
             let Some(index) = ask.index(answers) else {
                 return;
             };
-            let Some(policy) = ask.subject.policy() else {
-                return;
-            };
             if ask.is_early(index, &policy.key.namespace) {
                 return;
             }
-            let mut any = false;
-            let mut declared = Vec::new();
-            let missing = targets(index, policy, &place).all(|workload| {
-                any = true;
-                let ports = workload.pod.ports.iter();
-                declared.extend(
-                    ports
-                        .filter(|p| p.protocol == port.protocol)
-                        .map(|p| &*p.name),
-                );
-                workload.pod.named_port(name, port.protocol).is_none()
-            });
-            if !any || !missing {
+            let pods = || targets(index, policy, &place).map(|w| &w.pod);
+            let has = |pod: &Arc<Pod>| pod.named_port(name, port.protocol).is_some();
+            let found = pods().any(|pod| !budget.spend(1) || has(pod));
+            if found || pods().next().is_none() {
                 continue;
             }
             let whose = match place.direction {
                 Direction::Ingress => "selected pod",
                 Direction::Egress => "peer",
             };
-            declared.sort_unstable();
-            declared.dedup();
-            let near = nearest(name, declared);
+            let declared = pods().take(SUGGESTED_FROM).flat_map(|pod| pod.ports.iter());
+            let declared = declared.filter(|p| p.protocol == port.protocol);
+            let near = nearest(name, declared.map(|p| &*p.name));
             let remedy = match near {
                 Some(near) => format!("did you mean {near}?"),
                 None => "declare it in containerPorts, or write the number".to_owned(),
             };
-            let wanted = short(&text(port), 32);
+            let wanted = short(&text(port), 24);
             let sentence = format!("no {whose} has port {wanted}: nothing is allowed; {remedy}");
             let evidence = format!("{} {}", place.direction, text(port));
             let finding = answers.found(place.port(at), sentence, evidence);
@@ -118,6 +115,9 @@ fn named_port_missing(ask: &Ask, answers: &mut Answers) {
         }
     }
 }
+
+/// Pods whose ports are searched for the name that was meant.
+const SUGGESTED_FROM: usize = 64;
 
 #[cfg(test)]
 mod tests {

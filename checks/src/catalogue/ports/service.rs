@@ -1,6 +1,7 @@
 //! The Service's port where the pod's is needed.
 
 use super::targets;
+use crate::catalogue::budget::Budget;
 use crate::catalogue::words::short;
 use crate::catalogue::{Check, Scope};
 use crate::engine::{Answers, Ask};
@@ -83,10 +84,14 @@ spec:
 /// one Service.
 const MOST: usize = 64;
 
+/// Workloads that are looked at for one policy.
+const LOOKS: usize = 5_000;
+
 fn service_port(ask: &Ask, answers: &mut Answers) {
     let Some(policy) = ask.subject.policy() else {
         return;
     };
+    let mut budget = Budget(LOOKS);
     for place in ask.subject.rules() {
         // Whoever is outside the cluster may listen on any port.
         let outside = |peer: &Peer| matches!(peer, Peer::Block(_));
@@ -107,7 +112,11 @@ fn service_port(ask: &Ask, answers: &mut Answers) {
             if ask.is_early(index, &policy.key.namespace) {
                 return;
             }
-            let workloads: Vec<&Workload> = targets(index, policy, &place).take(MOST + 1).collect();
+            let workloads = targets(index, policy, &place);
+            let workloads: Vec<&Workload> = workloads.take(MOST + 1).collect();
+            if !budget.spend(1 + workloads.len()) {
+                return;
+            }
             if workloads.len() > MOST {
                 continue;
             }

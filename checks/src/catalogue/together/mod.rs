@@ -1,5 +1,6 @@
 //! Policies beside each other.
 
+mod contains;
 pub mod one_sided;
 pub mod redundant;
 pub mod whole;
@@ -17,17 +18,4 @@ pub(super) fn is_dns_only(direction: Direction, rule: &Rule) -> bool {
     direction == Direction::Egress
         && !rule.ports.is_empty()
         && rule.ports.iter().all(|p| dns(&p.port))
-}
-
-/// How much a check may still compare: no request may take long, however large a policy
-/// is, and whatever stands beside it.
-#[derive(Debug)]
-struct Budget(usize);
-
-impl Budget {
-    /// Takes `cost` away; `false` when it is spent.
-    fn spend(&mut self, cost: usize) -> bool {
-        self.0 = self.0.saturating_sub(cost);
-        self.0 > 0
-    }
 }

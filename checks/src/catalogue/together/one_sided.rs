@@ -1,6 +1,6 @@
 //! Traffic that one end allows and the other does not.
 
-use super::Budget;
+use crate::catalogue::budget::Budget;
 use crate::catalogue::words::{selector, short};
 use crate::catalogue::{Check, Scope};
 use crate::engine::{Answers, Ask};

@@ -1,0 +1,177 @@
+//! What judging costs beside 10,000 pods, 1,000 policies and 500 Services.
+
+#![allow(missing_docs, clippy::expect_used)]
+
+#[path = "../../policy/benches/scale/mod.rs"]
+mod scale;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use ringfence_checks::{Config, Facts, Index, Occasion, Report, Subject, World, judge};
+use ringfence_policy::Snapshot;
+use ringfence_policy::model::ObjectKey;
+use ringfence_policy::parse;
+use ringfence_policy::snapshot::Kind;
+use scale::{LARGE, Scale};
+use serde_json::{Value, json};
+use std::hint::black_box;
+
+const SERVICES: usize = 500;
+
+/// Policy number `i`: each namespace gets a default deny first, then what opens it.
+fn policy(i: usize) -> Value {
+    let (namespace, kind) = (i % LARGE.namespaces, i / LARGE.namespaces);
+    let apps = |app: usize| json!({"matchLabels": {"app": format!("app-{}", app % 10)}});
+    let named = |i: usize| {
+        let name = format!("ns-{i:04}");
+        json!({"matchLabels": {"kubernetes.io/metadata.name": name}})
+    };
+    let spec = match kind % 5 {
+        0 => json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
+        1 => json!({
+            "podSelector": {"matchLabels": {"tier": "back"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{
+                "from": [{"podSelector": apps(kind)}],
+                "ports": [{"port": "http"}],
+            }],
+        }),
+        2 => json!({
+            "podSelector": apps(namespace),
+            "policyTypes": ["Ingress"],
+            "ingress": [{
+                "from": [{
+                    "namespaceSelector": {"matchLabels": {"team": format!("team-{}", namespace % 20)}},
+                    "podSelector": apps(namespace),
+                }],
+                "ports": [{"port": 8080, "endPort": 8090}],
+            }],
+        }),
+        3 => json!({
+            "podSelector": apps(namespace + 1),
+            "policyTypes": ["Egress"],
+            "egress": [
+                {"to": [
+                    {"namespaceSelector": named(0)},
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}},
+                ]},
+                {"to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
+                 "ports": [{"port": 53, "protocol": "UDP"}]},
+            ],
+        }),
+        _ => json!({
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [{"namespaceSelector": named(1)}], "ports": [{"port": 9090}]}],
+            "egress": [{"to": [{"podSelector": {}}], "ports": [{"port": 80}]}],
+        }),
+    };
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": format!("policy-{kind}"), "namespace": format!("ns-{namespace:04}")},
+        "spec": spec,
+    })
+}
+
+/// Service number `i`, before the pods of one app.
+fn service(i: usize) -> Value {
+    let (namespace, app) = (i % LARGE.namespaces, i / LARGE.namespaces);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": format!("app-{app}"), "namespace": format!("ns-{namespace:04}")},
+        "spec": {
+            "clusterIP": format!("10.96.{}.{}", i / 250, i % 250 + 1),
+            "selector": {"app": format!("app-{app}")},
+            "ports": [{"port": 80, "targetPort": "http"}],
+        },
+    })
+}
+
+/// A StatefulSet's pods differ in a label each: the worst case for the index.
+fn snapshot(policies: &[Value]) -> Snapshot {
+    let mut snapshot = Scale {
+        policies: 0,
+        ..LARGE
+    }
+    .snapshot();
+    let services: Vec<Value> = (0..SERVICES).map(service).collect();
+    for value in policies.iter().chain(&services) {
+        let (object, errors) = parse::object(value).expect("an object");
+        assert!(errors.is_empty(), "{errors:?}");
+        snapshot.apply(object);
+    }
+    snapshot
+}
+
+fn read(policies: &[Value]) -> Vec<Subject<'_>> {
+    let subjects = policies.iter().map(Subject::read);
+    subjects.collect::<Result<_, _>>().expect("policies")
+}
+
+fn bench(c: &mut Criterion) {
+    let policies: Vec<Value> = (0..LARGE.policies).map(policy).collect();
+    let snapshot = snapshot(&policies);
+    c.bench_function("judge/an index of 10,000 pods", |b| {
+        b.iter_with_large_drop(|| Index::new(black_box(&snapshot).clone()));
+    });
+    // A pod that carries a label of its own (StatefulSets) is a workload of its own.
+    let mut stateful = snapshot.clone();
+    for (i, key) in snapshot.keys(Kind::Pod).into_iter().enumerate() {
+        rename(&mut stateful, &key, i);
+    }
+
+    let config = Config::default();
+    let facts = Facts {
+        service_ranges: Some(vec!["10.96.0.0/16".parse().expect("a network")]),
+        masquerade_all: Some(false),
+        ..Facts::default()
+    };
+    let subjects = read(&policies);
+    for (what, snapshot) in [("deployments", snapshot), ("stateful", stateful)] {
+        let index = Index::new(snapshot);
+        let world = World {
+            index: Some(&index),
+            facts: &facts,
+            config: &config,
+            now: "2026-06-01T12:00:00Z".parse().expect("a time"),
+            occasion: Occasion::Update,
+        };
+        let one =
+            |subject: &Subject| -> Report { judge(black_box(subject), Some(subject), &world) };
+        let mut next = subjects.iter().cycle();
+        c.bench_function(&format!("judge/one policy, {what}"), |b| {
+            b.iter(|| one(next.next().expect("a cycle")));
+        });
+        c.bench_function(&format!("judge/1,000 policies, {what}"), |b| {
+            b.iter(|| {
+                subjects
+                    .iter()
+                    .map(one)
+                    .map(|r| r.findings.len())
+                    .sum::<usize>()
+            });
+        });
+    }
+}
+
+/// Gives a pod a label that no other pod has.
+fn rename(snapshot: &mut Snapshot, key: &ObjectKey, i: usize) {
+    use ringfence_policy::model::{Labels, Name};
+    use std::sync::Arc;
+    let Some(pod) = snapshot.pods.get_mut(key) else {
+        return;
+    };
+    let own = (
+        Name::from("apps.kubernetes.io/pod-index"),
+        Name::from(i.to_string()),
+    );
+    let labels = pod
+        .labels
+        .iter()
+        .map(|(k, v)| (Name::clone(k), Name::clone(v)));
+    Arc::make_mut(pod).labels = Labels::new(labels.chain([own]));
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
