@@ -1,7 +1,8 @@
 //! What a folder says now, given what it said before.
 
 use super::files::{Content, digest_of};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Reading};
+use super::written::Written;
 use crate::{Cause, Decoded, Generation, Place, Problem, Replacement, Severity};
 use ringfence_policy::model::ObjectKey;
 use ringfence_policy::snapshot::Kind;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 /// The files as they were read last.
 #[derive(Debug)]
 pub(super) struct Loader {
-    default_namespace: Arc<str>,
+    reading: Reading,
     files: BTreeMap<Arc<Path>, Loaded>,
     generation: u64,
 }
@@ -36,10 +37,25 @@ struct Loaded {
 impl Loader {
     pub(super) fn new(default_namespace: Arc<str>) -> Self {
         Self {
-            default_namespace,
+            reading: Reading {
+                default_namespace,
+                keep_written: false,
+            },
             files: BTreeMap::new(),
             generation: 0,
         }
+    }
+
+    /// The same, which keeps every object as it is written.
+    pub(super) fn keeping_written(mut self) -> Self {
+        self.reading.keep_written = true;
+        self
+    }
+
+    /// The objects as they are written, by file and place.
+    pub(super) fn into_written(self) -> Vec<Written> {
+        let files = self.files.into_values();
+        files.flat_map(|file| file.manifest.written).collect()
     }
 
     /// Takes in the whole content of the folder. Only files that changed are parsed.
@@ -51,7 +67,7 @@ impl Loader {
         for (name, content) in contents {
             let mut file = before.remove(name).unwrap_or_default();
             match content {
-                Ok(bytes) => file.update(name, bytes, &self.default_namespace),
+                Ok(bytes) => file.update(name, bytes, &self.reading),
                 Err(reason) => file.unreadable(name, reason),
             }
             self.files.insert(Arc::clone(name), file);
@@ -89,12 +105,12 @@ impl Loader {
 // === impl Loaded ===
 
 impl Loaded {
-    fn update(&mut self, name: &Arc<Path>, bytes: &[u8], default_namespace: &str) {
+    fn update(&mut self, name: &Arc<Path>, bytes: &[u8], reading: &Reading) {
         let hash: [u8; 32] = Sha256::digest(bytes).into();
         if self.hash.replace(hash) == Some(hash) {
             return;
         }
-        let manifest = Manifest::parse(name, bytes, default_namespace);
+        let manifest = Manifest::parse(name, bytes, reading);
         if manifest.broken && self.good {
             self.stale = manifest.problems;
             self.stand();

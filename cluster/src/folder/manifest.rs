@@ -1,6 +1,7 @@
 //! From a file to the objects in it.
 
 use super::syntax::{self, Document, SyntaxError};
+use super::written::{At, Written};
 use crate::{Cause, Decoded, Place, Problem, Severity, decode};
 use ringfence_policy::model::ObjectKey;
 use ringfence_policy::snapshot::{Kind, Object};
@@ -17,6 +18,8 @@ pub(super) struct Manifest {
     pub(super) problems: Vec<Problem>,
     /// The file, or the rest of it, is no YAML or JSON.
     pub(super) broken: bool,
+    /// Every object of it as it is written, of whatever kind; only when that is wanted.
+    pub(super) written: Vec<Written>,
 }
 
 /// Lists in lists; kubectl prints one level.
@@ -26,18 +29,23 @@ const DEEPEST_LIST: usize = 8;
 
 impl Manifest {
     /// Reads a file; never fails as a whole.
-    pub(super) fn parse(file: &Arc<Path>, bytes: &[u8], default_namespace: &str) -> Self {
+    pub(super) fn parse(file: &Arc<Path>, bytes: &[u8], reading: &Reading) -> Self {
         let json = file
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("json"));
         let (documents, fault) = syntax::documents(bytes, json);
         let mut reader = Reader {
             file,
-            default_namespace,
+            reading,
             manifest: Self::default(),
+            at: At::default(),
         };
-        for Document { line, value, items } in documents {
-            reader.object(line, value, None, &items, 0);
+        for (number, Document { line, value, items }) in documents.into_iter().enumerate() {
+            reader.at = At {
+                document: number,
+                items: Vec::new(),
+            };
+            reader.object(line, value, None, &items);
         }
         if let Some(SyntaxError { line, message }) = fault {
             let form = if json { "JSON" } else { "YAML" };
@@ -51,8 +59,18 @@ impl Manifest {
 
 struct Reader<'a> {
     file: &'a Arc<Path>,
-    default_namespace: &'a str,
+    reading: &'a Reading,
     manifest: Manifest,
+    at: At,
+}
+
+/// How files are read.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    /// Where objects belong that name no namespace.
+    pub(super) default_namespace: Arc<str>,
+    /// Whether objects are wanted as they are written, too.
+    pub(super) keep_written: bool,
 }
 
 /// What an `apiVersion` and `kind` are to us.
@@ -62,7 +80,7 @@ enum Meaning {
     /// `List`, or a list of one kind.
     List(Option<&'static str>),
     /// `extensions/v1beta1` and the like.
-    Removed,
+    Removed(Kind),
     /// Nothing to do with packets.
     Ignored,
 }
@@ -71,7 +89,7 @@ fn meaning(version: &str, kind: &str) -> Meaning {
     if let Some(kind) = Kind::ALL.into_iter().find(|k| k.as_str() == kind) {
         return match (kind, version) {
             (Kind::NetworkPolicy, "extensions/v1beta1" | "networking.k8s.io/v1beta1") => {
-                Meaning::Removed
+                Meaning::Removed(kind)
             }
             // A wrong or missing version of a core kind is the parser's to explain.
             (Kind::NetworkPolicy, "networking.k8s.io/v1" | "" | "v1") => Meaning::Object(kind),
@@ -100,7 +118,6 @@ impl Reader<'_> {
         value: Value,
         implied: Option<(&str, &str)>,
         items: &[usize],
-        depth: usize,
     ) {
         let Value::Object(mut object) = value else {
             let message = "is no object; a manifest begins with apiVersion and kind".to_owned();
@@ -121,13 +138,28 @@ impl Reader<'_> {
             let message = "has no kind; a manifest begins with apiVersion and kind".to_owned();
             return self.problem(line, Severity::Error, Cause::Syntax, message);
         }
-        match meaning(&version, &kind) {
-            Meaning::Object(kind) => self.known(line, kind, object),
+        let meaning = meaning(&version, &kind);
+        let defaulted = match meaning {
+            Meaning::Object(kind) | Meaning::Removed(kind) => {
+                !matches!(kind, Kind::Namespace | Kind::Node) && self.default(&mut object)
+            }
+            Meaning::List(_) | Meaning::Ignored => false,
+        };
+        if self.reading.keep_written && !matches!(meaning, Meaning::List(_)) {
+            self.manifest.written.push(Written {
+                place: self.place(line),
+                value: Value::Object(object.clone()),
+                implied_namespace: defaulted,
+                at: self.at.clone(),
+            });
+        }
+        match meaning {
+            Meaning::Object(kind) => self.known(line, kind, object, defaulted),
             Meaning::List(item) => {
                 let item = item.map(|kind| (version.as_str(), kind));
-                self.list(line, object, item, items, depth);
+                self.list(line, object, item, items);
             }
-            Meaning::Removed => {
+            Meaning::Removed(_) => {
                 let message = format!(
                     "{kind} {}: Kubernetes has removed apiVersion {version} of this kind; \
                      write apiVersion: networking.k8s.io/v1 (the fields are the same)",
@@ -151,10 +183,9 @@ impl Reader<'_> {
         mut object: Map<String, Value>,
         item: Option<(&str, &str)>,
         lines: &[usize],
-        depth: usize,
     ) {
         let items = match object.remove("items") {
-            Some(Value::Array(items)) if depth < DEEPEST_LIST => items,
+            Some(Value::Array(items)) if self.at.items.len() < DEEPEST_LIST => items,
             Some(Value::Null) | None => return,
             Some(_) => {
                 let message = "items is no list of objects, or lists are nested too deeply";
@@ -163,18 +194,19 @@ impl Reader<'_> {
         };
         for (index, value) in items.into_iter().enumerate() {
             let line = lines.get(index).copied().unwrap_or(line);
-            self.object(line, value, item, &[], depth + 1);
+            self.at.items.push(index);
+            self.object(line, value, item, &[]);
+            self.at.items.pop();
         }
     }
 
-    fn known(&mut self, line: usize, kind: Kind, mut object: Map<String, Value>) {
-        let defaulted = !matches!(kind, Kind::Namespace | Kind::Node) && self.default(&mut object);
+    fn known(&mut self, line: usize, kind: Kind, object: Map<String, Value>, defaulted: bool) {
         match decode::value(kind, &Value::Object(object)) {
             Ok(mut decoded) => {
                 if defaulted {
                     let message = format!(
                         "has no namespace and is taken to belong to {}",
-                        self.default_namespace
+                        self.reading.default_namespace
                     );
                     decoded
                         .problems
@@ -208,7 +240,7 @@ impl Reader<'_> {
         let namespace = metadata.entry("namespace").or_insert(Value::Null);
         let missing = matches!(namespace, Value::Null) || namespace.as_str() == Some("");
         if missing {
-            *namespace = self.default_namespace.into();
+            *namespace = (*self.reading.default_namespace).into();
         }
         missing
     }

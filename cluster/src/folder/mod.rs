@@ -10,14 +10,16 @@ mod load;
 mod manifest;
 mod notice;
 mod syntax;
+mod written;
 
-use crate::{Event, Problem, Reason, Store};
+use crate::{Event, Problem, Reason, Replacement, Store};
 use anyhow::Context;
 use files::{Content, Tree};
 use load::Loader;
 use notice::Notice;
 use ringfence_policy::Snapshot;
 use ringfence_policy::snapshot::Kind;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use files::digest;
+pub use written::{At, Outline, Step, Written};
 
 /// A folder of manifests: YAML and JSON files, in sub-folders too.
 #[derive(Clone, Debug)]
@@ -201,6 +204,54 @@ pub fn load_folder(
     path: &Path,
     default_namespace: &str,
 ) -> anyhow::Result<(Snapshot, Vec<Problem>)> {
+    let contents = contents(&tree(path)?);
+    let mut loader = Loader::new(default_namespace.into());
+    Ok(parts(loader.load(&contents)))
+}
+
+/// What files say, for who judges them as they are written.
+#[derive(Debug)]
+pub struct Documents {
+    /// The objects that decide about packets.
+    pub snapshot: Snapshot,
+    /// Every object, of whatever kind, with the items of lists one by one.
+    pub written: Vec<Written>,
+    /// What could not be read, and notes.
+    pub problems: Vec<Problem>,
+    /// The text of every file that is UTF-8, by its name in [`crate::Place`].
+    pub texts: BTreeMap<Arc<Path>, Arc<str>>,
+}
+
+/// Reads a folder or a file as [`load_folder`] does, and keeps what is written there.
+///
+/// # Errors
+/// Only the path itself not being there.
+pub fn documents(path: &Path, default_namespace: &str) -> anyhow::Result<Documents> {
+    Ok(documents_in(&contents(&tree(path)?), default_namespace))
+}
+
+/// The same of a text that comes from elsewhere, such as standard input.
+pub fn documents_of(name: &Path, bytes: Vec<u8>, default_namespace: &str) -> Documents {
+    documents_in(&[(name.into(), Ok(bytes))], default_namespace)
+}
+
+fn documents_in(contents: &[(Arc<Path>, Content)], default_namespace: &str) -> Documents {
+    let mut loader = Loader::new(default_namespace.into()).keeping_written();
+    let (snapshot, problems) = parts(loader.load(contents));
+    let texts = contents.iter().filter_map(|(name, content)| {
+        // What is not UTF-8 or cannot be read is among the problems.
+        let text = std::str::from_utf8(content.as_deref().ok()?).ok()?;
+        Some((Arc::clone(name), text.into()))
+    });
+    Documents {
+        snapshot,
+        written: loader.into_written(),
+        problems,
+        texts: texts.collect(),
+    }
+}
+
+fn tree(path: &Path) -> anyhow::Result<Tree> {
     let tree = std::fs::metadata(path).and_then(|meta| {
         if meta.is_dir() {
             Tree::walk(path)
@@ -208,9 +259,11 @@ pub fn load_folder(
             Ok(Tree::of_file(path, &meta))
         }
     });
-    let tree = tree.with_context(|| format!("cannot read {}", path.display()))?;
-    let replacement = Loader::new(default_namespace.into()).load(&contents(&tree));
+    tree.with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn parts(replacement: Replacement) -> (Snapshot, Vec<Problem>) {
     let mut store = Store::new(Kind::ALL);
     store.handle(Event::Replace(Box::new(replacement)));
-    Ok(store.into_parts())
+    store.into_parts()
 }

@@ -157,7 +157,7 @@ fn from_yaml(text: &str) -> (Vec<Document>, Option<SyntaxError>) {
 }
 
 /// Limits per document: wide enough for 10,000 pods, while aliases cannot blow it up.
-fn options() -> Options {
+pub(super) fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: 50_000_000,
@@ -172,7 +172,7 @@ fn options() -> Options {
     }
 }
 
-fn line(location: serde_saphyr::Location) -> usize {
+pub(super) fn line(location: serde_saphyr::Location) -> usize {
     usize::try_from(location.line()).unwrap_or(0)
 }
 
