@@ -1,6 +1,7 @@
 //! The API server as a source, against a server that follows a script.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod facts;
 mod server;
 
 use axum::Router;
