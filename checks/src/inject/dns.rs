@@ -10,6 +10,7 @@ use ringfence_policy::model::{
     IpBlock, Labels, NamespaceMatch, ObjectKey, Peer, Pod, PortMatch, PortSpec, Protocol, Rule,
     Selector, Service, ServiceType, TargetPort,
 };
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use thiserror::Error;
 
@@ -36,6 +37,9 @@ pub struct Target<'a> {
     pods: Vec<&'a Pod>,
     /// Where they listen: UDP first, and TCP if the Service has it.
     pub ports: Vec<(Protocol, &'a TargetPort)>,
+    /// The pod ranges, adjacent ones joined; made when first asked for, because every
+    /// node has one.
+    ranges: OnceCell<Vec<IpNet>>,
 }
 
 /// Why no rule can be made for DNS. The text ends a sentence.
@@ -97,6 +101,7 @@ impl<'a> Target<'a> {
             selector,
             pods,
             ports,
+            ranges: OnceCell::new(),
         })
     }
 
@@ -158,11 +163,12 @@ impl<'a> Target<'a> {
     /// Whether a block has the DNS pods in it, wherever they move: all pod ranges where
     /// the pods live in them, else their addresses, else (nothing is known) the world.
     fn block_admits(&self, block: &IpBlock, pod: Option<&Pod>, v4: bool) -> bool {
-        let ranges = || {
+        let known = self.ranges.get_or_init(|| {
             let all = self.index.pod_ranges();
-            let all = all.chain(self.config.ranges.pods.iter().copied());
-            all.filter(move |range| range.addr().is_ipv4() == v4)
-        };
+            let all: Vec<IpNet> = all.chain(self.config.ranges.pods.iter().copied()).collect();
+            IpNet::aggregate(&all)
+        });
+        let ranges = || known.iter().filter(|range| range.addr().is_ipv4() == v4);
         let addresses = pod.into_iter().flat_map(|p| p.ips.iter().copied());
         let addresses: Vec<IpAddr> = addresses.filter(|a| a.is_ipv4() == v4).collect();
         let lives_there = |address: &IpAddr| ranges().any(|range| range.contains(address));
@@ -172,7 +178,7 @@ impl<'a> Target<'a> {
         };
         if ranges().next().is_some() && (addresses.is_empty() || addresses.iter().any(lives_there))
         {
-            ranges().all(holds)
+            ranges().copied().all(holds)
         } else if addresses.is_empty() {
             block.cidr.prefix_len() == 0 && block.except.is_empty()
         } else {
