@@ -88,7 +88,7 @@ fn service(i: usize) -> Value {
     })
 }
 
-/// A StatefulSet's pods differ in a label each: the worst case for the index.
+/// The cluster.
 fn snapshot(policies: &[Value]) -> Snapshot {
     let mut snapshot = Scale {
         policies: 0,
@@ -115,7 +115,7 @@ fn bench(c: &mut Criterion) {
     c.bench_function("judge/an index of 10,000 pods", |b| {
         b.iter_with_large_drop(|| Index::new(black_box(&snapshot).clone()));
     });
-    // A pod that carries a label of its own (StatefulSets) is a workload of its own.
+    // The pods of a StatefulSet differ in a label each: the worst case for the index.
     let mut stateful = snapshot.clone();
     for (i, key) in snapshot.keys(Kind::Pod).into_iter().enumerate() {
         rename(&mut stateful, &key, i);
@@ -128,6 +128,8 @@ fn bench(c: &mut Criterion) {
         ..Facts::default()
     };
     let subjects = read(&policies);
+    let hostile = [hostile()];
+    let hostile = read(&hostile);
     for (what, snapshot) in [("deployments", snapshot), ("stateful", stateful)] {
         let index = Index::new(snapshot);
         let world = World {
@@ -143,6 +145,9 @@ fn bench(c: &mut Criterion) {
         c.bench_function(&format!("judge/one policy, {what}"), |b| {
             b.iter(|| one(next.next().expect("a cycle")));
         });
+        c.bench_function(&format!("judge/10,000 rules, {what}"), |b| {
+            b.iter(|| one(&hostile[0]));
+        });
         c.bench_function(&format!("judge/1,000 policies, {what}"), |b| {
             b.iter(|| {
                 subjects
@@ -153,6 +158,28 @@ fn bench(c: &mut Criterion) {
             });
         });
     }
+}
+
+/// What a tenant could write to keep the webhook busy: many rules, none of which meets
+/// anybody.
+fn hostile() -> Value {
+    let rule = |i: usize| {
+        json!({
+            "from": [{
+                "namespaceSelector": {},
+                "podSelector": {"matchExpressions": [
+                    {"key": "app", "operator": "NotIn", "values": [format!("x-{i}")]},
+                    {"key": "app", "operator": "DoesNotExist"},
+                ]},
+            }],
+            "ports": [{"port": format!("p-{i}")}, {"port": i + 1}],
+        })
+    };
+    let rules: Vec<Value> = (0..10_000).map(rule).collect();
+    let mut policy = policy(0);
+    policy["spec"] =
+        json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": rules});
+    policy
 }
 
 /// Gives a pod a label that no other pod has.

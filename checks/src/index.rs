@@ -195,7 +195,7 @@ impl Index {
             }
             NamespaceMatch::Labels(selector) => selector,
         };
-        let matches = |(_, labels): &(&Name, &Labels)| selector.matches(labels);
+        let matching = |(_, labels): &(&Name, &Labels)| selector.matches(labels);
         let by_name = selector
             .requirements()
             .iter()
@@ -203,15 +203,14 @@ impl Index {
                 Operator::In(names) if *r.key == *NAME => Some(names),
                 _ => None,
             });
-        match by_name {
-            Some(names) => {
-                let named = names
-                    .iter()
-                    .filter_map(|n| self.namespaces.get_key_value(n));
-                Box::new(named.filter(matches).map(|(name, _)| name))
-            }
-            None => Box::new(self.namespaces.iter().filter(matches).map(|(name, _)| name)),
-        }
+        let Some(wanted) = by_name else {
+            let all = self.namespaces.iter().filter(matching);
+            return Box::new(all.map(|(name, _)| name));
+        };
+        let known = wanted
+            .iter()
+            .filter_map(|n| self.namespaces.get_key_value(n));
+        Box::new(known.filter(matching).map(|(name, _)| name))
     }
 
     /// The workloads of these namespaces, seen from a policy in `own`, that `pods` matches,

@@ -1,5 +1,6 @@
 //! The object that is judged: as it was received, and as it was understood.
 
+use crate::inject::{Part, rule};
 use ringfence_policy::model::{Direction, Namespace, ObjectKey, Policy, Rule, Service};
 use ringfence_policy::parse::{self, ParseError, Parsed};
 use ringfence_policy::snapshot::{Kind, Object};
@@ -143,6 +144,20 @@ impl<'a> Subject<'a> {
                     rule,
                 })
             })
+    }
+
+    /// Whether we have added the rule, as an annotation tells.
+    pub fn is_injected(&self, place: &Place) -> bool {
+        let parts = Part::ALL.into_iter();
+        let records = parts
+            .filter(|part| part.direction() == place.direction)
+            .filter_map(|part| rule::recorded(self.annotation(part.record())?));
+        let mut records = records.peekable();
+        if records.peek().is_none() {
+            return false;
+        }
+        let hash = rule::hash(place.direction, place.rule);
+        records.any(|hashes| hashes.contains(&&*hash))
     }
 
     /// An annotation.

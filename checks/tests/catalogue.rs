@@ -1,6 +1,8 @@
 //! What holds for every row of the catalogue, and the documentation made from it.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic too")]
 
 use ringfence_checks::catalogue::{CATALOGUE, Scope};
+use ringfence_checks::finding::SENTENCE;
 use ringfence_checks::{Config, Facts, Index, Occasion, Report, Subject, World, facts, judge};
 use ringfence_policy::Snapshot;
 use ringfence_policy::parse;
@@ -48,9 +50,10 @@ fn example(yaml: &str) -> Report {
         object["metadata"]["namespace"] = "default".into();
     }
     let subject = Subject::read(&object).unwrap();
-    let subject = match named {
-        true => subject,
-        false => subject.with_implied_namespace(),
+    let subject = if named {
+        subject
+    } else {
+        subject.with_implied_namespace()
     };
     judge(&subject, None, &world)
 }
@@ -89,6 +92,21 @@ fn the_bad_example_is_found_and_the_good_one_is_not() {
             "{}: the good example is found",
             check.id
         );
+    }
+}
+
+#[test]
+fn sentences_fit_and_evidence_names_no_place() {
+    for check in CATALOGUE {
+        for finding in example(check.bad).findings {
+            let sentence = &finding.sentence;
+            // Longer ones are cut: the remedy would be lost.
+            let fits = sentence.chars().count() <= SENTENCE && !sentence.ends_with('…');
+            assert!(fits, "{}: {sentence}", finding.check);
+            let mut parts = finding.evidence.split('[').skip(1);
+            let index = parts.any(|part| part.starts_with(|c: char| c.is_ascii_digit()));
+            assert!(!index, "{}: {}", finding.check, finding.evidence);
+        }
     }
 }
 

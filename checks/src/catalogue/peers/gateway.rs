@@ -86,10 +86,10 @@ fn gateway_host_network<'a>(ask: &Ask<'a>, answers: &mut Answers) {
             };
             let own = ask.subject.namespace();
             let admitted = |namespace: &'a Name| -> Vec<&'a Workload> {
-                match index.is_peer(own, namespaces, namespace) {
-                    true => index.selected(namespace, pods).collect(),
-                    false => Vec::new(),
+                if !index.is_peer(own, namespaces, namespace) {
+                    return Vec::new();
                 }
+                index.selected(namespace, pods).collect()
             };
             let gateways = config.gateways.iter().filter(|gateway| {
                 let pods = admitted(&gateway.namespace);

@@ -7,7 +7,7 @@ use crate::catalogue::{Check, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::subject::Place;
-use ringfence_policy::model::{Direction, Policy};
+use ringfence_policy::model::Direction;
 use ringfence_policy::snapshot::Kind;
 
 /// A policy that selects no pod.
@@ -110,12 +110,10 @@ spec:
 };
 
 fn selects_none(ask: &Ask, answers: &mut Answers) {
-    let Some(policy) = ask.subject.policy() else {
-        return;
-    };
+    let has_rules = ask.subject.rules().any(|p| !ask.subject.is_injected(&p));
     for (used, _) in matching_nothing(ask, answers, |used| used.peer.is_none()) {
         // Whatever pod comes is to be shut: that needs no pod yet.
-        if used.selector.is_everything() && !has_rules(policy) {
+        if used.selector.is_everything() && !has_rules {
             continue;
         }
         let sentence = match short(&selector(used.selector), 40).as_str() {
@@ -144,11 +142,6 @@ fn peer_none(ask: &Ask, answers: &mut Answers) {
         let evidence = format!("{} {}", place.direction, selector(used.selector));
         answers.found(used.path(), sentence, evidence);
     }
-}
-
-fn has_rules(policy: &Policy) -> bool {
-    let rules = [&policy.ingress, &policy.egress];
-    rules.into_iter().flatten().any(|rules| !rules.is_empty())
 }
 
 /// The selectors of a policy that match no pod, and not for a slip of spelling. A peer

@@ -1,8 +1,9 @@
 //! Whether the API server takes the object at all.
 
+use crate::catalogue::words::short;
 use crate::catalogue::{Check, Scope};
 use crate::engine::{Answers, Ask};
-use crate::finding::Level;
+use crate::finding::{Level, SENTENCE};
 use crate::subject::OLD_API;
 use ringfence_policy::snapshot::Kind;
 use serde_json::json;
@@ -100,7 +101,13 @@ fn invalid(ask: &Ask, answers: &mut Answers) {
         if old && error.path == "apiVersion" {
             continue;
         }
-        let sentence = format!("not valid: found {}; {}", error.found, error.remedy);
+        // The remedy is what the author needs; what he wrote he can see.
+        let room = SENTENCE.saturating_sub("found ; ".len() + error.remedy.chars().count());
+        let sentence = format!(
+            "found {}; {}",
+            short(&error.found, room.max(8)),
+            error.remedy
+        );
         let evidence = format!("{} {}", without_indices(&error.path), error.found);
         answers.found(&error.path, sentence, evidence);
     }
@@ -162,7 +169,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                "deny spec.externalTrafficPolicy: not valid: found \"local\"; write Cluster or \
+                "deny spec.externalTrafficPolicy: found \"local\"; write Cluster or \
               Local, with a capital letter"
             ]
         );

@@ -239,12 +239,12 @@ fn empty_selector(ask: &Ask, answers: &mut Answers) {
     if !policy.pod_selector.is_everything() {
         return;
     }
-    let opens = [Direction::Ingress, Direction::Egress].map(|direction| {
-        let rules = policy.rules(direction).unwrap_or_default();
-        let opens = rules.iter().any(|rule| !is_dns_only(direction, rule));
-        opens.then_some(direction)
-    });
-    for direction in opens.into_iter().flatten() {
+    for direction in [Direction::Ingress, Direction::Egress] {
+        let mut rules = ask.subject.rules().filter(|p| p.direction == direction);
+        let opens = rules.any(|p| !is_dns_only(direction, p.rule) && !ask.subject.is_injected(&p));
+        if !opens {
+            continue;
+        }
         let Some(index) = ask.index(answers) else {
             return;
         };

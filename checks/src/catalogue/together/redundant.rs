@@ -178,7 +178,9 @@ fn shadowed(ask: &Ask, answers: &mut Answers) {
         if !budget.spend(1) {
             return;
         }
-        let Some(wider) = wider(policy, &others, &place, &mut budget) else {
+        let wider = wider(policy, &others, &place, &mut budget);
+        // An injected rule depends on no other policy, and does no harm.
+        let Some(wider) = wider.filter(|_| !ask.subject.is_injected(&place)) else {
             continue;
         };
         let sentence =
@@ -297,6 +299,25 @@ mod tests {
             policy("{podSelector: {}, egress: [{ports: [{protocol: UDP}, {protocol: TCP}]}]}");
         let case = Case::within(&other.replace("name: p,", "name: a,"));
         assert!(case.paths(SHADOWED.id, &policy(dns)).is_empty());
+    }
+
+    #[test]
+    fn an_injected_rule_may_be_too_much() {
+        use crate::inject::{Part, rule};
+        use crate::testing::document;
+        let mut object = document(&policy(&format!("{{podSelector: {{}}, ingress: [{API}]}}")));
+        let other = policy("{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}");
+        let case = Case::within(&other.replace("name: p,", "name: a,"));
+        let found = |object: &serde_json::Value| {
+            let report = case.judge(object);
+            report.findings.iter().any(|f| f.check == SHADOWED.id)
+        };
+        assert!(found(&object));
+        let subject = crate::Subject::read(&object).unwrap();
+        let place = subject.rules().next().unwrap();
+        let record = rule::record(&[rule::hash(place.direction, place.rule)]);
+        object["metadata"]["annotations"] = serde_json::json!({Part::Monitoring.record(): record});
+        assert!(!found(&object));
     }
 
     #[test_case("[a]", "[a, b]", true; "In of more")]

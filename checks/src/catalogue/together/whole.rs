@@ -3,7 +3,7 @@
 use crate::catalogue::{Check, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
-use ringfence_policy::model::Policy;
+use ringfence_policy::model::{Policy, Rule};
 use ringfence_policy::snapshot::Kind;
 
 /// A namespace without a default deny.
@@ -68,7 +68,7 @@ fn ns_no_default_deny(ask: &Ask, answers: &mut Answers) {
 }
 
 fn is_default_deny(policy: &Policy) -> bool {
-    let everyone = |rules: &Vec<_>| rules.iter().any(|rule| *rule == Default::default());
+    let everyone = |rules: &Vec<Rule>| rules.contains(&Rule::default());
     let ingress = policy.ingress.as_ref();
     policy.pod_selector.is_everything() && ingress.is_some_and(|rules| !everyone(rules))
 }
