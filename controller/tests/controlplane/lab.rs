@@ -1,0 +1,218 @@
+//! A cluster with the manifests in it, a webhook behind the Service's address, and
+//! controllers with the rights of their service account.
+
+use crate::hook::{self, Hook};
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+};
+use ringfence_e2e::controlplane::{Applier, ControlPlane, Identity, Options, Programs};
+use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
+use ringfence_e2e::fabric::{Process, World};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub const NAMESPACE: &str = "ringfence-system";
+pub const SECRET: &str = "ringfence-webhook-tls";
+pub const POLICIES: &str = "policies.validate.ringfence.dev";
+/// The only endpoint of the Service, on the control machine: API servers resolve webhooks'
+/// Services by themselves, no kube-proxy is needed.
+const PORT: u16 = 9443;
+const PATIENCE: Duration = Duration::from_mins(1);
+const LOOK: Duration = Duration::from_millis(20);
+
+pub struct Lab<'a> {
+    replicas: BTreeMap<String, Process>,
+    pub plane: ControlPlane,
+    world: &'a World,
+    applier: Applier,
+    pub hook: Hook,
+    pub manifests: Vec<Value>,
+}
+
+impl<'a> Lab<'a> {
+    pub async fn start(programs: &Programs, world: &'a World) -> Result<Self> {
+        let control = world.control();
+        let options = Options::new(CONTROL_ADDRESS.into());
+        let plane = ControlPlane::start(programs, control, options).await?;
+        let applier = Applier::new(plane.client());
+        let manifests = manifests()?;
+        for object in &manifests {
+            applier.apply(object.clone(), "default").await?;
+        }
+        println!(
+            "ok: a real API server takes all {} manifests",
+            manifests.len()
+        );
+
+        let endpoint = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": "hook", "namespace": NAMESPACE,
+                "labels": {"kubernetes.io/service-name": "ringfence-webhook"},
+            },
+            "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [CONTROL_ADDRESS], "conditions": {"ready": true}}],
+        });
+        applier.apply(endpoint, NAMESPACE).await?;
+        let listener = control
+            .netns()
+            .run(|| Ok(TcpListener::bind((CONTROL_ADDRESS, PORT))?))?;
+        listener.set_nonblocking(true)?;
+        let hook = Hook::default();
+        hook.serve(tokio::net::TcpListener::from_std(listener)?);
+        let secrets = Api::namespaced(plane.client(), NAMESPACE);
+        tokio::spawn(hook::follow(hook.clone(), secrets, SECRET));
+        Ok(Self {
+            replicas: BTreeMap::new(),
+            plane,
+            world,
+            applier,
+            hook,
+            manifests,
+        })
+    }
+
+    /// Starts a replica with its service account's token.
+    pub async fn controller(&mut self, name: &str, flags: &[&str]) -> Result<()> {
+        let kubeconfig = self.kubeconfig().await?;
+        let port = 9450 + self.replicas.len();
+        let mut all = vec![
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--identity={name}"),
+            format!("--health-port={port}"),
+            "--log-level=debug,kube=info,hyper=info,hyper_util=info,tower=info,rustls=info"
+                .to_owned(),
+        ];
+        all.extend(flags.iter().map(|f| (*f).to_owned()));
+        let program = Path::new(env!("CARGO_BIN_EXE_ringfence-controller"));
+        let control = self.world.control();
+        let process = control.spawn(&format!("controller-{name}"), program, &all, &[])?;
+        self.replicas.insert(name.to_owned(), process);
+        Ok(())
+    }
+
+    pub fn stop(&mut self, name: &str) -> Result<()> {
+        let replica = self.replicas.get_mut(name).context("no such replica")?;
+        let status = replica.stop(nix_signal(), PATIENCE)?;
+        anyhow::ensure!(
+            status.success(),
+            "{name}: {status}\n{}",
+            replica.log_tail(20)
+        );
+        Ok(())
+    }
+
+    pub fn replicas(&self) -> impl Iterator<Item = &Process> {
+        self.replicas.values()
+    }
+
+    async fn kubeconfig(&self) -> Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.plane.client(), NAMESPACE);
+        let request = TokenRequest::default();
+        let answer = accounts
+            .create_token_request("ringfence-controller", &PostParams::default(), &request)
+            .await
+            .context("a token for the controller's service account")?;
+        let token = answer.status.context("no token")?.token;
+        let admin = fs::read_to_string(self.plane.kubeconfig(Identity::Admin))?;
+        let mut config: Value = serde_json::from_str(&admin)?;
+        config["users"][0]["user"] = json!({"token": token});
+        let path = self.world.control().folder().join("controller.kubeconfig");
+        fs::write(&path, config.to_string())?;
+        Ok(path)
+    }
+
+    /// Looks until it is so.
+    pub async fn until(&self, what: &str, so: impl AsyncFn(&Self) -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !so(self).await? {
+            if Instant::now() > deadline {
+                let kinds = [
+                    "ValidatingWebhookConfiguration",
+                    "MutatingWebhookConfiguration",
+                ];
+                let mut state = String::new();
+                for kind in kinds {
+                    state += &self.configuration(kind).await?.to_string();
+                }
+                bail!("not within {PATIENCE:?}: {what}\n{state}");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    pub fn api(&self, version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.plane.client(), namespace, &resource),
+            None => Api::all_with(self.plane.client(), &resource),
+        }
+    }
+
+    pub async fn apply(&self, object: Value) -> Result<()> {
+        self.applier.apply(object, "default").await.map(drop)
+    }
+
+    pub async fn delete(&self, object: &Value) -> Result<()> {
+        self.applier.delete(object, "default").await.map(drop)
+    }
+
+    pub async fn configuration(&self, kind: &str) -> Result<Value> {
+        let api = self.api("admissionregistration.k8s.io/v1", kind, None);
+        Ok(serde_json::to_value(api.get("ringfence").await?)?)
+    }
+
+    /// Changes a configuration by a JSON Patch, as a person would.
+    pub async fn edit(&self, kind: &str, patch: Value) -> Result<()> {
+        let api = self.api("admissionregistration.k8s.io/v1", kind, None);
+        let patch = Patch::Json::<()>(serde_json::from_value(patch)?);
+        api.patch("ringfence", &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
+    }
+
+    pub async fn secret(&self) -> Result<Option<Secret>> {
+        let api: Api<Secret> = Api::namespaced(self.plane.client(), NAMESPACE);
+        Ok(api.get_opt(SECRET).await?)
+    }
+
+    pub async fn holder(&self) -> Result<Option<String>> {
+        let api: Api<Lease> = Api::namespaced(self.plane.client(), NAMESPACE);
+        let lease = api.get_opt("ringfence-controller").await?;
+        Ok(lease.and_then(|l| l.spec?.holder_identity))
+    }
+}
+
+fn nix_signal() -> nix::sys::signal::Signal {
+    nix::sys::signal::Signal::SIGTERM
+}
+
+/// Every object that kustomization.yaml lists, in order.
+fn manifests() -> Result<Vec<Value>> {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base");
+    let read = |name: &str| -> Result<Vec<Value>> {
+        let path = base.join(name);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        serde_saphyr::from_multiple(&text).with_context(|| path.display().to_string())
+    };
+    let mut all = Vec::new();
+    for kustomization in read("kustomization.yaml")? {
+        for file in kustomization["resources"]
+            .as_array()
+            .context("no resources")?
+        {
+            all.extend(read(file.as_str().context("no name")?)?);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,91 @@
+//! The controller and the manifests against a real API server. Needs root (or user
+//! namespaces) and the programs of `make controlplane`; without them it is skipped, but
+//! never where `CI` is set.
+
+#![allow(clippy::unwrap_used)]
+
+mod admission;
+mod hook;
+mod lab;
+mod rotation;
+mod switch;
+
+use anyhow::{Result, ensure};
+use lab::Lab;
+use ringfence_e2e::controlplane::Programs;
+use ringfence_e2e::fabric::{PodKind, Topology, World};
+use ringfence_e2e::sandbox;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
+        PathBuf::from,
+    );
+    let programs = match Programs::find(&folder) {
+        Ok(programs) => programs,
+        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
+        Err(error) => {
+            println!("skipped: {error:#}");
+            return Ok(());
+        }
+    };
+    sandbox::enter()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let world = World::create(Topology::new(PodKind::Bridge, 1))?;
+    let result = runtime.block_on(whole_way(&programs, &world));
+    drop(runtime);
+    result
+}
+
+async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
+    let mut lab = Lab::start(programs, world).await?;
+    let result = steps(&mut lab).await;
+    if result.is_err() {
+        for replica in lab.replicas() {
+            eprintln!("{}", replica.log_tail(30));
+        }
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("controller-controlplane");
+        lab.plane.save_logs(&folder)?;
+        eprintln!("logs of the control plane: {}", folder.display());
+    }
+    result
+}
+
+async fn steps(lab: &mut Lab<'_>) -> Result<()> {
+    lab.controller("a", &["--ca-overlap=1s", "--ca-settle=2s"])
+        .await?;
+    switch::from_nothing_to_fail(lab).await?;
+    lab.controller("b", &["--ca-overlap=1s", "--ca-settle=2s"])
+        .await?;
+    admission::calls(lab).await?;
+    switch::what_others_change_is_repaired(lab).await?;
+    switch::down_is_closed_and_harms_nothing_else(lab).await?;
+    rotation::three_in_a_row_under_load(lab).await?;
+    rotation::a_lost_secret_is_replaced(lab).await?;
+    ensure!(lab.holder().await?.as_deref() == Some("a"), "a leads");
+    lab.stop("a")?;
+    lab.until("b leads", async |lab| {
+        Ok(lab.holder().await?.as_deref() == Some("b"))
+    })
+    .await?;
+    println!("ok: b took over from a");
+    switch::what_others_change_is_repaired(lab).await?;
+    lab.stop("b")?;
+    lab.controller("c", &["--certs=external"]).await?;
+    switch::external_certificates(lab).await
+}
