@@ -70,6 +70,9 @@ fn label_typo(ask: &Ask, answers: &mut Answers) {
         return;
     };
     for used in &selectors(ask.subject) {
+        if !used.is_empty(index) {
+            continue;
+        }
         let Some(typo) = typo(used, index) else {
             continue;
         };
@@ -91,11 +94,8 @@ fn label_typo(ask: &Ask, answers: &mut Answers) {
     }
 }
 
-/// Why a selector matches nothing, if it is for one misspelt label.
+/// Why a selector that matches nothing does so, if it is for one misspelt label.
 pub(super) fn typo<'a>(used: &Used<'a>, index: &'a Index) -> Option<Typo<'a>> {
-    if !used.is_empty(index) {
-        return None;
-    }
     used.selector.requirements().iter().find_map(|requirement| {
         let Operator::In(values) = &requirement.operator else {
             return None;
