@@ -143,16 +143,12 @@ fn status(decision: &Decision) -> Option<Status> {
     if denies.is_empty() {
         return None;
     }
-    let mut message = format!("{}: refused by Ringfence", object(decision));
-    for deny in &denies {
-        message += &format!(
-            "; {}: {} [{}]: {}",
-            clean(&deny.path),
-            clean(&deny.sentence),
-            deny.check,
-            remedy(deny)
-        );
-    }
+    let lines = denies.iter().map(|deny| {
+        let (path, sentence) = (clean(&deny.path), clean(&deny.sentence));
+        format!("; {path}: {sentence} [{}]: {}", deny.check, remedy(deny))
+    });
+    let message =
+        format!("{}: refused by Ringfence", object(decision)) + &lines.collect::<String>();
     let causes = denies.iter().take(MOST_CAUSES).map(|deny| Cause {
         reason: deny.check,
         message: format!("{}; {}", clean(&deny.sentence), remedy(deny)),

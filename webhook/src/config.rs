@@ -44,8 +44,9 @@ pub struct Cli {
     pub reload_period: Duration,
     /// Where objects come from: `kubernetes`, or `folder:PATH` for a folder of manifests
     /// (which is watched).
-    #[arg(long, env = "RINGFENCE_OBJECTS", default_value = "kubernetes")]
-    pub objects: Origin,
+    #[arg(long, env = "RINGFENCE_SOURCE", default_value = "kubernetes")]
+    #[arg(visible_alias = "objects")]
+    pub source: Origin,
     /// The kubeconfig file to reach the API server with; without it the pod's service
     /// account is used.
     #[arg(long, env = "RINGFENCE_KUBECONFIG", value_name = "FILE")]
@@ -124,8 +125,8 @@ impl Settings {
     /// # Errors
     /// Names the flags that contradict each other.
     pub fn resolve(cli: &Cli) -> anyhow::Result<Self> {
-        if cli.kubeconfig.is_some() && cli.objects != Origin::Kubernetes {
-            bail!("--kubeconfig and --objects=folder:... exclude each other: leave one away");
+        if cli.kubeconfig.is_some() && cli.source != Origin::Kubernetes {
+            bail!("--kubeconfig and --source=folder:... exclude each other: leave one away");
         }
         if cli.port == cli.health_port && cli.port != 0 {
             bail!("--port and --health-port are the same: one has TLS and the other has not");
@@ -138,7 +139,7 @@ impl Settings {
             config: cli.config.clone(),
             reload_period: cli.reload_period,
             source: Source {
-                origin: cli.objects.clone(),
+                origin: cli.source.clone(),
                 kubeconfig: cli.kubeconfig.clone(),
                 stale_after: cli.stale_after,
             },
@@ -156,7 +157,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<SignedDuration>().ok();
     let parsed = parsed.and_then(|duration| Duration::try_from(duration).ok());
     parsed
-        .filter(|d| (Duration::from_millis(1)..=Duration::from_secs(86_400)).contains(d))
+        .filter(|d| (Duration::from_millis(1)..=Duration::from_hours(24)).contains(d))
         .ok_or_else(|| format!("found {text:?}; {advice}"))
 }
 
@@ -196,7 +197,7 @@ mod tests {
         let settings = settings(&[]).unwrap();
         assert_eq!(settings.address.port(), 9443);
         assert_eq!(settings.tls.len(), 2);
-        assert_eq!(settings.source.stale_after, Duration::from_secs(120));
+        assert_eq!(settings.source.stale_after, Duration::from_mins(2));
     }
 
     #[test_case(&["--drain=5"], "write a duration"; "no unit")]

@@ -24,7 +24,7 @@ use tokio::sync::{oneshot, watch};
 /// Until a first certificate is there, it is looked for so often.
 const FIRST_CERTIFICATE: Duration = Duration::from_millis(200);
 /// How often the certificate's time is looked at.
-const CLOCK: Duration = Duration::from_secs(60);
+const CLOCK: Duration = Duration::from_mins(1);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -100,10 +100,8 @@ fn follow_configuration(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<watch::Receiver<Arc<Config>>> {
     let Some(path) = &settings.config else {
-        let (sender, receiver) = watch::channel(Arc::new(Config::default()));
-        // It never changes, and is not to look as if its owner had died.
-        std::mem::forget(sender);
-        return Ok(receiver);
+        // It never changes: a receiver without sender keeps its value.
+        return Ok(watch::channel(Arc::new(Config::default())).1);
     };
     let mut files = Files::new(vec![path.clone()]);
     let take = |contents: &[Vec<u8>]| configuration::read(&contents[0]);

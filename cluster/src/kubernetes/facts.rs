@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// Between two looks, spread by as much again in tenths.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 /// A server that does not answer for so long does not answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Objects per page.

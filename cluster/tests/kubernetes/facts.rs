@@ -56,34 +56,24 @@ async fn told(objects: Objects) -> (Facts, Vec<String>) {
     (facts, asked)
 }
 
-fn items(items: Value) -> Result<Value, u16> {
-    Ok(json!({"metadata": {}, "items": items}))
+fn items(items: &Value) -> Value {
+    json!({"metadata": {}, "items": items})
 }
 
 fn cluster() -> Objects {
+    let service_cidrs = json!([{"spec": {"cidrs": ["10.96.0.0/12", "fd00::/112"]}}]);
+    let kube_proxy = json!({"data": {"config.conf": "iptables: {masqueradeAll: true}"}});
+    let webhooks =
+        json!([{"webhooks": [{"clientConfig": {"service": {"namespace": "a", "name": "b"}}}]}]);
+    let api_services = json!([{"spec": {"service": {"namespace": "c", "name": "d"}}}]);
+    let ingresses = json!([{"metadata": {"namespace": "e"},
+        "spec": {"defaultBackend": {"service": {"name": "f"}}}}]);
     BTreeMap::from([
-        (
-            "servicecidrs",
-            items(json!([{"spec": {"cidrs": ["10.96.0.0/12", "fd00::/112"]}}])),
-        ),
-        (
-            "kube-proxy",
-            Ok(json!({"data": {"config.conf": "iptables: {masqueradeAll: true}"}})),
-        ),
-        (
-            "validatingwebhookconfigurations",
-            items(json!([
-            {"webhooks": [{"clientConfig": {"service": {"namespace": "a", "name": "b"}}}]}])),
-        ),
-        (
-            "apiservices",
-            items(json!([{"spec": {"service": {"namespace": "c", "name": "d"}}}])),
-        ),
-        (
-            "ingresses",
-            items(json!([{"metadata": {"namespace": "e"},
-            "spec": {"defaultBackend": {"service": {"name": "f"}}}}])),
-        ),
+        ("servicecidrs", Ok(items(&service_cidrs))),
+        ("kube-proxy", Ok(kube_proxy)),
+        ("validatingwebhookconfigurations", Ok(items(&webhooks))),
+        ("apiservices", Ok(items(&api_services))),
+        ("ingresses", Ok(items(&ingresses))),
     ])
 }
 

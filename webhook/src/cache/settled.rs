@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Charts install policies before pods, and pods come one after the other.
-pub const SETTLING: Duration = Duration::from_secs(120);
+pub const SETTLING: Duration = Duration::from_mins(2);
 
 /// Since when namespaces have had pods.
 #[derive(Debug, Default)]

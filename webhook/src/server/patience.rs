@@ -35,7 +35,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(120),
+            idle: Duration::from_mins(2),
             busy: Duration::from_secs(5),
         }
     }
@@ -221,7 +221,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     const PATIENCE: Patience = Patience {
-        idle: Duration::from_secs(120),
+        idle: Duration::from_mins(2),
         busy: Duration::from_secs(5),
     };
 

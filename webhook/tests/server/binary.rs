@@ -28,7 +28,7 @@ pub struct Binary {
 }
 
 /// The cluster that the binary knows.
-const OBJECTS: &str = r#"
+const OBJECTS: &str = r"
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop, labels: {kubernetes.io/metadata.name: shop}}
@@ -58,7 +58,7 @@ spec:
   ports:
     - {name: dns, port: 53, protocol: UDP, targetPort: 53}
     - {name: dns-tcp, port: 53, protocol: TCP, targetPort: 53}
-"#;
+";
 
 impl Binary {
     pub async fn start() -> Self {
@@ -104,7 +104,7 @@ impl Binary {
         let log = Arc::clone(&binary.log);
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                *log.lock().unwrap() += &format!("{line}\n");
+                log.lock().unwrap().extend([&*line, "\n"]);
             }
         });
         binary.child = child;

@@ -26,12 +26,11 @@ async fn a_drain_under_load_fails_no_request() {
             let body = reviews::harmless();
             let mut kept = None;
             while !ended.load(Ordering::Relaxed) {
-                let mut tls = match kept.take() {
-                    Some(tls) => tls,
-                    None => {
-                        let (address, trust) = &places[usize::from(moved.load(Ordering::Relaxed))];
-                        client::connect(*address, trust).await.unwrap()
-                    }
+                let mut tls = if let Some(tls) = kept.take() {
+                    tls
+                } else {
+                    let (address, trust) = &places[usize::from(moved.load(Ordering::Relaxed))];
+                    client::connect(*address, trust).await.unwrap()
                 };
                 client::send(&mut tls, "/validate", &body).await.unwrap();
                 let answer = client::receive(&mut tls).await.unwrap();

@@ -1,0 +1,106 @@
+//! A cluster of 10,000 pods, 1,000 policies and 500 Services, and requests about it.
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+const NAMESPACES: usize = 100;
+const PODS: usize = 10_000;
+const POLICIES: usize = 1_000;
+const SERVICES: usize = 500;
+/// Workloads of one namespace.
+const APPS: usize = 5;
+
+pub fn write(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    let namespaces = (0..NAMESPACES).map(|n| {
+        let name = format!("team-{n}");
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
+            "labels": {"kubernetes.io/metadata.name": name, "tier": format!("t{}", n % 4)}}})
+    });
+    let kube_system = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system",
+        "labels": {"kubernetes.io/metadata.name": "kube-system"}}});
+    let nodes = (0..50).map(|n| {
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("node-{n}")},
+            "spec": {"podCIDRs": [format!("10.{n}.0.0/16")]},
+            "status": {"addresses": [{"type": "InternalIP", "address": format!("192.168.1.{n}")}]}})
+    });
+    let pods = (0..PODS).map(|n| {
+        let (namespace, app) = (n % NAMESPACES, n / NAMESPACES % APPS);
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
+                "name": format!("app-{app}-{n}"), "namespace": format!("team-{namespace}"),
+                "labels": {"app": format!("app-{app}"), "team": format!("team-{namespace}"), "version": "v1"}},
+            "spec": {"nodeName": format!("node-{}", n % 50),
+                "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}]},
+            "status": {"phase": "Running", "podIPs": [{"ip": format!("10.{}.{}.{}", n % 50, n / 50 / 250, 2 + n / 50 % 250)}]}})
+    });
+    let services = (0..SERVICES).map(|n| {
+        let (namespace, app) = (n % NAMESPACES, n / NAMESPACES % APPS);
+        json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": format!("app-{app}"), "namespace": format!("team-{namespace}")},
+            "spec": {"clusterIP": format!("10.96.{}.{}", n / 250, 2 + n % 250), "selector": {"app": format!("app-{app}")},
+                "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}]}})
+    });
+    let dns = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system"},
+        "spec": {"clusterIP": "10.96.0.10", "selector": {"k8s-app": "kube-dns"}, "ports": [
+            {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+            {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53}]}});
+    let policies = (0..POLICIES).map(|n| policy(n % NAMESPACES, n / NAMESPACES, 3));
+    let file = |name: &str, items: Vec<Value>| {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        fs::write(folder.join(name), list.to_string()).unwrap();
+    };
+    file("namespaces.json", namespaces.chain([kube_system]).collect());
+    file("nodes.json", nodes.collect());
+    file("pods.json", pods.collect());
+    file("services.json", services.chain([dns]).collect());
+    file("policies.json", policies.collect());
+}
+
+fn policy(namespace: usize, number: usize, rules: usize) -> Value {
+    let rule = |at: usize, far: &str| {
+        json!({far: [
+                {"podSelector": {"matchLabels": {"app": format!("app-{}", (number + at) % APPS)}}},
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": format!("team-{}", at % NAMESPACES)}},
+                    "podSelector": {"matchLabels": {"app": format!("app-{}", at % APPS)}}},
+                {"ipBlock": {"cidr": format!("172.{}.{}.0/24", 16 + at / 256 % 16, at % 256)}}],
+            "ports": [{"port": 8080, "protocol": "TCP"}, {"port": 1024 + at % 60_000, "protocol": "TCP"}]})
+    };
+    let dns = json!({"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
+        "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]});
+    let egress = (0..rules / 2).map(|at| rule(at, "to")).chain([dns]);
+    let ingress = (0..rules.div_ceil(2)).map(|at| rule(at, "from"));
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": format!("policy-{number}"), "namespace": format!("team-{namespace}"),
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "resourceVersion": "123456", "generation": 2,
+            "creationTimestamp": "2026-06-01T12:00:00Z"},
+        "spec": {"podSelector": {"matchLabels": {"app": format!("app-{}", number % APPS)}},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": ingress.collect::<Vec<_>>(), "egress": egress.collect::<Vec<_>>()}})
+}
+
+/// An update of a policy in a body of about so many bytes: one port of it changes.
+pub fn update(bytes: usize) -> Vec<u8> {
+    let body = |rules: usize| {
+        let old = policy(7, 3, rules);
+        let mut new = old.clone();
+        new["spec"]["ingress"][0]["ports"][0]["port"] = 8081.into();
+        let request = json!({
+            "kind": {"group": "networking.k8s.io", "version": "v1", "kind": "NetworkPolicy"},
+            "resource": {"group": "networking.k8s.io", "version": "v1", "resource": "networkpolicies"},
+            "name": "policy-3", "namespace": "team-7", "operation": "UPDATE",
+            "userInfo": {"username": "anna", "groups": ["devs", "system:authenticated"]},
+            "object": new, "oldObject": old, "dryRun": false,
+            "options": {"kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1"}})
+        .to_string();
+        format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002",{}}}"#,
+            &request[1..]
+        )
+    };
+    // Every rule is as large as the other, nearly.
+    let (few, more) = (body(2).len(), body(102).len());
+    let rule = (more - few) / 100;
+    body(2 + bytes.saturating_sub(few) / rule).into_bytes()
+}

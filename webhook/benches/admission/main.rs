@@ -1,0 +1,132 @@
+//! What the webhook costs, over TLS, with a large cluster cached.
+//!
+//! `cargo bench -p ringfence-webhook`. The load generator shares the machine with the
+//! server: absolute figures are theirs together, ratios are taken in one run.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod cluster;
+mod load;
+mod server;
+mod yardstick;
+
+use load::{Load, Target};
+use server::Server;
+use std::time::Duration;
+
+/// What is promised.
+const READY: Duration = Duration::from_secs(2);
+const P99: Duration = Duration::from_millis(5);
+const SHARE: f64 = 0.7;
+const AT_REST: f64 = 80.0;
+const UNDER_LOAD: f64 = 160.0;
+
+fn main() {
+    let mut arguments = std::env::args().skip_while(|a| a != "--yardstick").skip(1);
+    if let Some(what) = arguments.next() {
+        return yardstick::serve(&what, &arguments.next().unwrap());
+    }
+    // `cargo test` runs benches too, without the flag; they have nothing to test.
+    if !std::env::args().any(|a| a == "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(bench());
+}
+
+async fn bench() {
+    let folder = tempfile::tempdir().unwrap();
+    let trust = server::certificates(folder.path());
+    cluster::write(&folder.path().join("objects"));
+    let (server, ready) = Server::webhook(folder.path()).await;
+    report(
+        "ready after start",
+        ready.as_secs_f64(),
+        "s",
+        ready <= READY,
+    );
+    let target = |server: &Server, path: &'static str| Target {
+        address: server.address,
+        path,
+        trust: trust.clone(),
+    };
+    // The caches are warm, the making of the first index is over.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let rest = server.resident();
+    report("resident at rest", rest, "MiB", rest <= AT_REST);
+
+    let small = cluster::update(4 << 10);
+    let middle = cluster::update(34 << 10);
+    println!("bodies of {} and {} bytes", small.len(), middle.len());
+    for path in ["/validate", "/mutate"] {
+        let load = Load::paced(
+            &target(&server, path),
+            &small,
+            1000,
+            Duration::from_secs(10),
+        )
+        .await;
+        let name = format!("{path}, 1,000 requests/s of 4 KB: p99");
+        let p99 = load.percentile(0.99);
+        report(&name, p99.as_secs_f64() * 1e3, "ms", p99 <= P99);
+        println!(
+            "    p50 {:?}, p99.9 {:?}, longest {:?}, {} requests",
+            load.percentile(0.5),
+            load.percentile(0.999),
+            load.percentile(1.0),
+            load.requests()
+        );
+    }
+    let parse = Server::yardstick(folder.path(), "parse").await;
+    let echo = Server::yardstick(folder.path(), "echo").await;
+    for (name, body) in [("4 KB", &small), ("34 KB", &middle)] {
+        let mut sums = [0.0; 3];
+        // In turn, so that what else the machine does falls on all of them.
+        for _ in 0..3 {
+            for (at, server) in [&server, &parse, &echo].into_iter().enumerate() {
+                let target = target(server, "/validate");
+                let load = Load::closed(&target, body, 8, Duration::from_secs(2));
+                sums[at] += load.await.rate() / 3.0;
+            }
+        }
+        let [judge, parse, echo] = sums;
+        println!("{name}: judged {judge:.0}/s, parsed {parse:.0}/s, echoed {echo:.0}/s");
+        let share = judge / parse;
+        report(
+            &format!("{name}: judged / parsed"),
+            share,
+            "",
+            share >= SHARE,
+        );
+        println!(
+            "    judged / echoed {:.2}, parsed / echoed {:.2}",
+            judge / echo,
+            parse / echo
+        );
+    }
+    let huge = cluster::update(9 << 20);
+    server.forget_peak();
+    let answers = Load::burst(&target(&server, "/validate"), &huge, 20).await;
+    let peak = server.peak();
+    println!("20 bodies of {} bytes at once: {answers:?}", huge.len());
+    report(
+        "resident meanwhile, at most",
+        peak,
+        "MiB",
+        peak <= UNDER_LOAD,
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    println!("    resident afterwards {:.1} MiB", server.resident());
+    println!(
+        "load of the machine: {}",
+        std::fs::read_to_string("/proc/loadavg").unwrap().trim()
+    );
+}
+
+fn report(name: &str, value: f64, unit: &str, holds: bool) {
+    let verdict = if holds { "ok" } else { "MISSED" };
+    println!("{name:<50} {value:>9.2} {unit:<4} {verdict}");
+}
