@@ -151,11 +151,17 @@ fn question(name: &str) -> Result<Vec<u8>> {
 fn read_answer(message: &[u8]) -> Result<IpAddr> {
     let packet = Packet::parse(message).context("no DNS message")?;
     let code = packet.rcode();
-    ensure!(code == RCODE::NoError, "the name does not resolve: {code:?}");
-    let addresses = packet.answers.iter().filter_map(|record| match &record.rdata {
-        RData::A(a) => Some(IpAddr::from(a.address.to_be_bytes())),
-        _ => None,
-    });
+    ensure!(
+        code == RCODE::NoError,
+        "the name does not resolve: {code:?}"
+    );
+    let addresses = packet
+        .answers
+        .iter()
+        .filter_map(|record| match &record.rdata {
+            RData::A(a) => Some(IpAddr::from(a.address.to_be_bytes())),
+            _ => None,
+        });
     addresses.into_iter().next().context("no A record")
 }
 
@@ -173,6 +179,10 @@ pub fn resolves(from: &Netns, server: IpAddr, port: u16, name: &str) -> Result<[
 /// Where CoreDNS is built to.
 pub fn program(controlplane: &Path) -> Result<PathBuf> {
     let path = controlplane.join("coredns");
-    ensure!(path.is_file(), "{} is missing: run `make controlplane`", path.display());
+    ensure!(
+        path.is_file(),
+        "{} is missing: run `make controlplane`",
+        path.display()
+    );
     Ok(path)
 }

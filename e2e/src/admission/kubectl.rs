@@ -48,7 +48,12 @@ impl Kubectl {
 impl Said {
     /// It did what was asked.
     pub fn accepted(&self) -> Result<&Self> {
-        ensure!(self.code == 0, "kubectl failed ({}): {}", self.code, self.err);
+        ensure!(
+            self.code == 0,
+            "kubectl failed ({}): {}",
+            self.code,
+            self.err
+        );
         Ok(self)
     }
 
@@ -87,6 +92,8 @@ impl Said {
 
     /// The texts after `Warning:`.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        self.err.lines().filter_map(|line| line.strip_prefix("Warning: "))
+        self.err
+            .lines()
+            .filter_map(|line| line.strip_prefix("Warning: "))
     }
 }

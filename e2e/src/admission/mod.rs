@@ -19,6 +19,7 @@ mod volume;
 
 pub use kubectl::{Kubectl, Said};
 pub use metrics::Metrics;
+pub use replica::PORT;
 pub use volume::Volume;
 
 use crate::binaries;
@@ -41,8 +42,10 @@ use std::time::{Duration, Instant};
 pub const NAMESPACE: &str = "ringfence-system";
 /// How long something may take that usually takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Reloads of certificates and configuration.
+const RELOADS: &str = "ringfence_webhook_reloads_total";
 /// What the webhook is configured with unless a case says otherwise.
-const CONFIG: &str = "monitoring: {namespaces: [monitoring]}\n";
+pub const CONFIG: &str = "monitoring: {namespaces: [monitoring]}\n";
 
 /// The webhook's replicas, by node.
 pub struct Admission {
@@ -53,6 +56,7 @@ pub struct Admission {
     config: Volume,
     kubeconfig: PathBuf,
     folder: PathBuf,
+    issued: u32,
 }
 
 // === impl Admission ===
@@ -71,9 +75,11 @@ impl Admission {
             config,
             kubeconfig: server.kubeconfig(Identity::Webhook),
             folder,
+            issued: 0,
         };
-        registration::install(server)?;
-        admission.issue()?;
+        registration::install(server, world.topology().services.masquerade_all)?;
+        let pair = admission.new_pair()?;
+        admission.mount(&pair)?;
         admission.start_replica(server, world, "node1")?;
         admission.register(server, None)?;
         admission.wait_called(server, world)?;
@@ -87,26 +93,52 @@ impl Admission {
         registration::register(server, &BASE64.encode(ca), policy)
     }
 
-    /// A new CA and leaf, or a new leaf of the CA that there is.
-    pub fn issue(&mut self) -> Result<()> {
-        let out = self.folder.join("issued");
-        let program = binaries::find("ringfence-certs")?;
-        let mut command = Command::new(program);
-        command
-            .arg("--out")
-            .arg(&out)
-            .args(["--service", "ringfence-webhook", "--namespace", NAMESPACE, "--force"]);
+    /// `ca.crt`, `tls.crt` and `tls.key` of a new CA and its leaf.
+    fn new_pair(&mut self) -> Result<[Vec<u8>; 3]> {
+        self.issued += 1;
+        let out = self.folder.join(format!("issued-{}", self.issued));
+        let mut command = Command::new(binaries::find("ringfence-certs")?);
+        command.arg("--out").arg(&out).args([
+            "--service",
+            "ringfence-webhook",
+            "--namespace",
+            NAMESPACE,
+        ]);
         let output = command.output().context("running ringfence-certs")?;
         if !output.status.success() {
-            bail!("ringfence-certs: {}", String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "ringfence-certs: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
-        let names = ["ca.crt", "tls.crt", "tls.key"];
-        let files: Vec<Vec<u8>> = names
-            .iter()
-            .map(|name| std::fs::read(out.join(name)).with_context(|| (*name).to_owned()))
-            .collect::<Result<_>>()?;
-        let files: Vec<(&str, &[u8])> = names.into_iter().zip(files.iter().map(Vec::as_slice)).collect();
-        self.certificates.write(&files)
+        let read = |name: &str| std::fs::read(out.join(name)).with_context(|| name.to_owned());
+        Ok([read("ca.crt")?, read("tls.crt")?, read("tls.key")?])
+    }
+
+    /// What a kubelet does with a Secret that has changed.
+    fn mount(&mut self, [ca, leaf, key]: &[Vec<u8>; 3]) -> Result<()> {
+        self.certificates
+            .write(&[("ca.crt", ca), ("tls.crt", leaf), ("tls.key", key)])
+    }
+
+    /// A new CA and leaf in the order that nobody notices: both CAs are trusted, every
+    /// replica serves the new leaf, the old CA goes.
+    pub fn rotate(&mut self, server: &mut ApiServer, world: &World) -> Result<()> {
+        let old = std::fs::read(self.certificates.path("ca.crt")).context("ca.crt")?;
+        let fresh = self.new_pair()?;
+        let both = [old.as_slice(), &fresh[0]].concat();
+        registration::register(server, &BASE64.encode(both), Some("Fail"))?;
+        self.wait_called(server, world)?;
+        let reloads = |admission: &Self| -> Result<f64> {
+            let metrics = admission.metrics(world)?;
+            Ok(metrics.sum(RELOADS, &[("what", "tls"), ("result", "taken")]))
+        };
+        let before = reloads(self)?;
+        self.mount(&fresh)?;
+        eventually("the replicas serve the new leaf", || {
+            Ok(reloads(self)? > before)
+        })?;
+        self.register(server, Some("Fail"))
     }
 
     /// Another replica; its pod becomes ready when it says so itself.
@@ -151,7 +183,7 @@ impl Admission {
     pub fn configure(&mut self, world: &World, yaml: &str) -> Result<()> {
         let loads = |admission: &Self| -> Result<f64> {
             let metrics = admission.metrics(world)?;
-            Ok(metrics.sum("ringfence_webhook_config_reloads_total", &[("result", "loaded")]))
+            Ok(metrics.sum(RELOADS, &[("what", "configuration"), ("result", "taken")]))
         };
         let before = loads(self)?;
         self.config.write(&[("config.yaml", yaml.as_bytes())])?;
@@ -178,7 +210,9 @@ impl Admission {
             ..PostParams::default()
         };
         let called = |admission: &Self| -> Result<f64> {
-            Ok(admission.metrics(world)?.sum("ringfence_webhook_requests_total", &[]))
+            Ok(admission
+                .metrics(world)?
+                .sum("ringfence_webhook_requests_total", &[]))
         };
         let before = called(self)?;
         eventually("the API server calls the webhook", || {

@@ -3,7 +3,7 @@
 use crate::controlplane::ApiServer;
 use crate::objects::documents;
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A file below `manifests/base`.
 macro_rules! manifest {
@@ -31,8 +31,18 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: admin}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: team}]
 ";
 
-/// The namespace, the webhook's rights and its Service.
-pub fn install(server: &mut ApiServer) -> Result<()> {
+/// The namespace, the webhook's rights and its Service; and kube-proxy's configuration as
+/// kubeadm keeps it, which checks look at.
+pub fn install(server: &mut ApiServer, masquerade_all: bool) -> Result<()> {
+    let kube_proxy = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "kube-system", "name": "kube-proxy"},
+        "data": {"config.conf": format!(
+            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
+             iptables: {{masqueradeAll: {masquerade_all}}}\n"
+        )},
+    });
+    server.install(&kube_proxy)?;
     for text in RIGHTS.into_iter().chain([TENANT]) {
         for object in documents(text, "default")? {
             server.install(&object)?;

@@ -13,9 +13,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// `/livez`, `/readyz`, `/metrics`.
-const HEALTH_PORT: u16 = 8080;
+const HEALTH_PORT: u16 = 9440;
 /// Where the Service leads.
-const PORT: u16 = 8443;
+pub const PORT: u16 = 9443;
 /// Longer than the webhook drains.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -29,8 +29,9 @@ pub struct Replica {
 pub fn flags(certificates: &Volume, config: &Volume, kubeconfig: &Path) -> Vec<String> {
     let path = |volume: &Volume, name: &str| volume.path(name).display().to_string();
     [
-        ("--listen", format!("0.0.0.0:{PORT}")),
-        ("--health", format!("0.0.0.0:{HEALTH_PORT}")),
+        ("--port", PORT.to_string()),
+        ("--health-port", HEALTH_PORT.to_string()),
+        ("--reload-period", "200ms".to_owned()),
         ("--tls-cert", path(certificates, "tls.crt")),
         ("--tls-key", path(certificates, "tls.key")),
         ("--config", path(config, "config.yaml")),
@@ -52,7 +53,9 @@ impl Replica {
         flags: &[String],
     ) -> Result<Self> {
         let addresses = world.topology().addresses(node).unwrap_or_default();
-        let address = addresses.first().with_context(|| format!("no node {node}"))?;
+        let address = addresses
+            .first()
+            .with_context(|| format!("no node {node}"))?;
         let node = world.node(node)?;
         let program = binaries::find("ringfence-webhook")?;
         let process = node.spawn("webhook", &program, flags, &[])?;

@@ -7,6 +7,7 @@ use super::arrive::{self, Names};
 use super::base;
 use super::streams::Flow;
 use crate::admission::Admission;
+use crate::admission::dns::Dns;
 use crate::controlplane::{self, ApiServer, Programs};
 use crate::fabric::netns::CONTROL_ADDRESS;
 use crate::fabric::{Process, Topology, World};
@@ -52,6 +53,7 @@ pub struct Setup {
 pub struct Stage {
     // Fields end in this order: enforcers before the world that they run in.
     pub(super) flows: BTreeMap<&'static str, Flow>,
+    dns: Option<Dns>,
     admission: Option<Admission>,
     enforcers: BTreeMap<String, Process>,
     objects: Box<dyn Objects>,
@@ -92,6 +94,7 @@ impl Stage {
         let base = base::objects(world.topology())?;
         let mut stage = Self {
             flows: BTreeMap::new(),
+            dns: None,
             admission: None,
             enforcers: BTreeMap::new(),
             objects,
@@ -351,6 +354,7 @@ impl Stage {
     pub(super) fn clear(&mut self) -> Result<()> {
         self.is_patient = true;
         self.flows.clear();
+        self.dns = None;
         let extra: Vec<Reference> = self
             .state
             .iter()

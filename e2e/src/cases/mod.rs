@@ -1,5 +1,6 @@
 //! All cases. To add one: a few lines in the file of its source.
 
+mod admission;
 mod conversation;
 mod established;
 mod faults;
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Case> {
         seeds::cases(),
         traps::cases(),
         faults::cases(),
+        admission::cases(),
     ]
     .concat()
 }

@@ -123,7 +123,9 @@ impl ApiServer {
     /// An object as the server keeps it, whoever wrote it: what enforcers have to reach
     /// includes it from now on. `None` when it is not there.
     pub fn adopt(&mut self, object: &Value) -> Result<Option<Value>> {
-        let found = self.runtime.block_on(self.applier.read(object, "default"))?;
+        let found = self
+            .runtime
+            .block_on(self.applier.read(object, "default"))?;
         let Some(found) = found else { return Ok(None) };
         let kind = Reference::of(object)?.kind;
         self.wrote(&kind, ResourceVersion::of(&found)?);

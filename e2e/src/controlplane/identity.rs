@@ -65,7 +65,9 @@ impl Identity {
             Self::Admin => "system:masters",
             Self::ControllerManager | Self::Proxy => "",
             Self::Tenant => "team",
-            Self::Enforcer | Self::Webhook | Self::Controller => "system:serviceaccounts,system:serviceaccounts:ringfence-system",
+            Self::Enforcer | Self::Webhook | Self::Controller => {
+                "system:serviceaccounts,system:serviceaccounts:ringfence-system"
+            }
             Self::Stranger => "system:serviceaccounts,system:serviceaccounts:default",
         }
     }

@@ -1,6 +1,7 @@
 //! kube-proxy on every node of a world, and when it knows what the API server knows.
 
 use super::{ApiServer, KubeProxy, LOOK, PATIENCE, ProxyOptions};
+use crate::admission;
 use crate::fabric::{Services, World};
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
@@ -85,7 +86,9 @@ pub(super) fn wait(
         let node = world.node(name)?;
         loop {
             let rules = proxy.rules(node)?;
-            let found = destinations(&rules);
+            let mut found = destinations(&rules);
+            // The webhook's own Service belongs to no case.
+            found.retain(|address, _| address.port() != admission::PORT);
             if found == *endpoints {
                 break;
             }

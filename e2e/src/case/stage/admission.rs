@@ -1,8 +1,9 @@
 //! A stage with the webhook: what people type, and what of it arrives.
 
 use super::Stage;
-use crate::case::Recorded;
+use crate::admission::dns::{self, Dns};
 use crate::admission::{Admission, Kubectl, Said};
+use crate::case::Recorded;
 use crate::controlplane::Identity;
 use crate::objects::{Reference, documents};
 use anyhow::{Context, Result};
@@ -43,6 +44,15 @@ impl Stage {
         result
     }
 
+    /// Starts CoreDNS in a pod, for the rest of the case.
+    pub fn start_dns(&mut self, pod: &str, port: u16) -> Result<()> {
+        let programs = self.setup.controlplane.clone();
+        let program = dns::program(&programs.context("CoreDNS needs --controlplane FOLDER")?)?;
+        let (server, world) = self.api_server()?;
+        self.dns = Some(Dns::start(server, world, &program, pod, port)?);
+        Ok(())
+    }
+
     /// kubectl as the administrator.
     pub fn kubectl(&mut self, args: &[&str], input: &str) -> Result<Said> {
         self.kubectl_as(Identity::Admin, args, input)
@@ -63,7 +73,12 @@ impl Stage {
     /// `kubectl apply -f -` into `namespace`. What the API server has of it afterwards is
     /// what the oracle judges by; what was refused changes nothing.
     pub fn kubectl_apply(&mut self, yaml: &str, namespace: &str) -> Result<Said> {
-        let said = self.kubectl(&["-n", namespace, "apply", "-f", "-"], yaml)?;
+        // kubectl refuses `-n` beside objects that name another namespace.
+        let named: &[&str] = match namespace {
+            "default" => &[],
+            _ => &["-n", namespace],
+        };
+        let said = self.kubectl(&[named, &["apply", "-f", "-"]].concat(), yaml)?;
         for object in documents(yaml, namespace)? {
             self.adopt(&object)?;
         }
@@ -76,7 +91,14 @@ impl Stage {
     /// object. `Some` says what is different. With `RINGFENCE_BLESS=1` it is recorded instead.
     pub(in crate::case) fn admit(&mut self, recorded: &Recorded) -> Result<Option<String>> {
         let said = self.kubectl_apply(recorded.yaml, recorded.namespace)?;
-        let mut answer = vec![if said.code == 0 { "accepted" } else { "refused" }.to_owned()];
+        let mut answer = vec![
+            if said.code == 0 {
+                "accepted"
+            } else {
+                "refused"
+            }
+            .to_owned(),
+        ];
         let lines = said.err.lines().filter(|line| !line.is_empty());
         answer.extend(lines.map(|line| without_names(line).to_owned()));
         for object in documents(recorded.yaml, recorded.namespace)? {
@@ -84,7 +106,8 @@ impl Stage {
             let stored = self.state.get(&reference);
             let annotations = stored.and_then(|o| o["metadata"]["annotations"].as_object());
             let injected = annotations.into_iter().flatten();
-            let injected = injected.filter_map(|(key, _)| key.strip_prefix("injected.ringfence.dev/"));
+            let injected =
+                injected.filter_map(|(key, _)| key.strip_prefix("injected.ringfence.dev/"));
             answer.extend(injected.map(|what| format!("injected: {what} into {reference}")));
         }
         let answer = answer.join("\n") + "\n";

@@ -1,0 +1,57 @@
+//! The webhook in a real API server: what it answers, what it adds, what packets do then,
+//! and that it never stands in the way.
+
+mod answers;
+mod injection;
+mod outage;
+mod rotation;
+mod writes;
+
+use crate::case::{Case, Stage};
+use crate::fabric::{Placement, PodKind};
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// A shop, its neighbour, who scrapes, and who answers DNS.
+pub(super) const PODS: [&str; 6] = [
+    "shop/web@node1",
+    "shop/db@node2",
+    "other/web@node1",
+    "monitoring/scraper@node2",
+    "kube-system/dns@node2",
+    "kube-system/other@node1",
+];
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    [
+        answers::cases(),
+        injection::cases(),
+        writes::cases(),
+        outage::cases(),
+        rotation::cases(),
+    ]
+    .concat()
+}
+
+/// A case over [`PODS`]. What is shown does not depend on how pods are connected.
+fn case(name: &'static str) -> Case {
+    Case::new(name, "admission")
+        .tags(&["admission"])
+        .pods(&PODS)
+        .kinds(&[PodKind::Bridge])
+        .placements(&[Placement::Spread])
+        .webhook()
+}
+
+/// An object as the API server has it.
+fn stored(stage: &mut Stage, kind: &str, key: &str) -> Result<Value> {
+    let (namespace, name) = key.split_once('/').context("namespace/name")?;
+    let said = stage.kubectl(&["-n", namespace, "get", kind, name, "-o", "json"], "")?;
+    serde_json::from_str(&said.accepted()?.out).context("kubectl printed no JSON")
+}
+
+/// `metadata.resourceVersion`
+fn version(object: &Value) -> String {
+    object["metadata"]["resourceVersion"].to_string()
+}
