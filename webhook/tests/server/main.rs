@@ -8,6 +8,7 @@ mod certificates;
 mod changes;
 mod client;
 mod clients;
+mod cluster;
 mod ending;
 mod requests;
 mod reviews;
