@@ -1,5 +1,6 @@
 //! The HTTP side: is it alive, is it ready and why not, what has it counted.
 
+use crate::hooks::Hook;
 use crate::metrics::Metrics;
 use anyhow::Context;
 use axum::Router;
@@ -17,9 +18,13 @@ use tokio::net::TcpListener;
 pub enum Concern {
     /// The Lease cannot be used.
     Lease,
-    /// The Secret cannot be watched or written.
+    /// The Secret cannot be seen.
+    WatchSecret,
+    /// A configuration cannot be seen.
+    WatchConfiguration(Hook),
+    /// The Secret cannot be written.
     Secret,
-    /// A configuration cannot be watched or written.
+    /// A configuration does not exist, or cannot be written.
     Configurations,
 }
 
@@ -42,6 +47,9 @@ impl Concern {
     fn label(self) -> &'static str {
         match self {
             Self::Lease => "lease",
+            Self::WatchSecret => "watching the Secret",
+            Self::WatchConfiguration(Hook::Mutate) => "watching the mutating configuration",
+            Self::WatchConfiguration(Hook::Validate) => "watching the validating configuration",
             Self::Secret => "secret",
             Self::Configurations => "configurations",
         }
@@ -64,6 +72,12 @@ impl Status {
             Some(problem) => self.lock().insert(concern, problem),
             None => self.lock().remove(&concern),
         };
+    }
+
+    /// Clears everything but the Lease: what stood in the way of a leader does not concern
+    /// a follower.
+    pub fn follow(&self) {
+        self.lock().retain(|concern, _| *concern == Concern::Lease);
     }
 
     /// A line for each reason; `None` when ready.
@@ -136,7 +150,7 @@ mod tests {
         status.set(Concern::Secret, Some("forbidden".into()));
         status.set(Concern::Lease, None);
         assert_eq!(status.unready().as_deref(), Some("secret: forbidden\n"));
-        status.set(Concern::Secret, None);
+        status.follow();
         assert_eq!(status.unready(), None);
     }
 }

@@ -84,9 +84,7 @@ async fn lead(
                 () = keeper::run(client.clone(), settings.clone(), health.clone()) => Ok(()),
             }
         } else {
-            // What stood in the way of a leader does not concern a follower.
-            health.status.set(Concern::Secret, None);
-            health.status.set(Concern::Configurations, None);
+            health.status.follow();
             standing.changed().await
         };
         if changed.is_err() {

@@ -276,6 +276,27 @@ fn the_controllers_flags_are_its_own_and_name_what_is_shipped() {
     }
 }
 
+#[test]
+fn the_service_leads_to_the_webhook() {
+    let service = of_kind(&["Service"]).remove(0);
+    let deployments = of_kind(&["Deployment"]);
+    let webhook = deployments
+        .iter()
+        .find(|d| name(d) == "ringfence-webhook")
+        .unwrap();
+    let pod = &webhook["spec"]["template"];
+    let selector = service["spec"]["selector"].as_object().unwrap();
+    for (key, value) in selector {
+        assert_eq!(&pod["metadata"]["labels"][key], value);
+    }
+    let ports = items(&pod["spec"]["containers"][0], "ports");
+    let target = &service["spec"]["ports"][0]["targetPort"];
+    assert!(
+        ports.iter().any(|p| p["name"] == *target),
+        "no port {target}"
+    );
+}
+
 fn configurations() -> Vec<Value> {
     of_kind(&[
         "ValidatingWebhookConfiguration",

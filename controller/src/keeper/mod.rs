@@ -10,7 +10,7 @@ mod seen;
 use crate::config::{Certificates, Settings};
 use crate::health::{Concern, Health};
 use crate::hooks::probe::{Probe, Proof};
-use crate::hooks::{self, Configuration, Edit, Hook};
+use crate::hooks::{self, Configuration, Doubt, Edit, Hook};
 use crate::metrics::Trouble;
 use crate::rotation::{self, Contents, Verdict};
 use api::{Server, Written};
@@ -53,6 +53,8 @@ struct Keeper {
     /// Since when Secret and caBundles have agreed on what this fingerprint stands for.
     agreed: Option<([u8; 32], Instant)>,
     contests: [Contest; 2],
+    /// Marks that are not followed, as they were told last.
+    doubts: Vec<Doubt>,
     retry: Retry,
     probes: Retry,
     /// When the last probe was, and what it found.
@@ -69,19 +71,30 @@ impl Keeper {
             health,
             agreed: None,
             contests: <[Contest; 2]>::default(),
+            doubts: Vec::new(),
             retry: Retry::default(),
             probes: Retry::default(),
             probed: None,
         }
     }
 
-    fn note(&self, seen: &mut Seen, event: seen::Event) {
-        if let Err(error) = seen.note(event) {
+    fn note(&mut self, seen: &mut Seen, event: seen::Event) {
+        let concern = event.concern();
+        let problem = seen.note(event).err().map(|error| format!("{error:#}"));
+        if let Some(error) = &problem {
             self.health.metrics.failed(Trouble::Watch);
-            self.health
-                .status
-                .set(error.concern, Some(error.to_string()));
-            tracing::warn!(%error, "a watch failed; it is tried again");
+            tracing::warn!(error, "a watch failed; it is tried again");
+        }
+        self.health.status.set(concern, problem);
+        let configurations = Hook::ALL
+            .iter()
+            .filter_map(|hook| seen.configuration(*hook));
+        let doubts: Vec<Doubt> = configurations.flat_map(hooks::doubts).collect();
+        if doubts != self.doubts {
+            for doubt in &doubts {
+                tracing::warn!(%doubt, "a mark is not followed");
+            }
+            self.doubts = doubts;
         }
     }
 
@@ -161,7 +174,10 @@ impl Keeper {
                 }
             }
         }
-        Ok(Duration::ZERO)
+        // Every step leads to one that waits, unless what is written is not what is read.
+        let why = "rotation does not come to rest; see the steps in the log".to_owned();
+        self.health.status.set(Concern::Secret, Some(why));
+        Err(())
     }
 
     /// Since when everything agrees; begins anew when anything changed.
@@ -272,7 +288,7 @@ impl Keeper {
 
     /// `Err(None)` when somebody else wrote meanwhile.
     async fn write(
-        &self,
+        &mut self,
         seen: &mut Seen,
         hook: Hook,
         edits: &[Edit],

@@ -8,7 +8,6 @@ use futures::stream::{BoxStream, SelectAll, select_all};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DynamicObject;
 use kube::runtime::{WatchStreamExt, watcher};
-use std::fmt;
 
 /// One thing that a watch has to say; `None` is an object that does not exist.
 #[derive(Debug)]
@@ -22,25 +21,22 @@ pub enum Event {
 /// All watches together. They never end: who failed begins again, ever more slowly.
 pub type Events = SelectAll<BoxStream<'static, Event>>;
 
-/// The latest of everything; the outer `None` was not heard of yet.
+/// The latest of everything.
 #[derive(Debug, Default)]
 pub struct Seen {
-    secret: Option<Option<Secret>>,
-    configurations: [Option<Option<Configuration>>; 2],
+    secret: Latest<Secret>,
+    configurations: [Latest<Configuration>; 2],
 }
 
-/// What cannot be seen.
-#[derive(Debug)]
-pub struct Blind {
-    /// Which readiness it takes away.
-    pub concern: Concern,
-    why: String,
-}
-
-impl fmt::Display for Blind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
+#[derive(Debug, Default)]
+enum Latest<T> {
+    /// No watch has said anything yet.
+    #[default]
+    Unheard,
+    /// It does not exist.
+    Absent,
+    /// It is this.
+    Is(T),
 }
 
 /// Starts the watches: of three objects, by name.
@@ -70,6 +66,35 @@ pub async fn next(events: &mut Events) -> Event {
     }
 }
 
+// === impl Latest ===
+
+impl<T> Latest<T> {
+    fn get(&self) -> Option<&T> {
+        match self {
+            Self::Is(object) => Some(object),
+            Self::Unheard | Self::Absent => None,
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Latest<T> {
+    fn from(object: Option<T>) -> Self {
+        object.map_or(Self::Absent, Self::Is)
+    }
+}
+
+// === impl Event ===
+
+impl Event {
+    /// Which readiness it gives, or takes away.
+    pub fn concern(&self) -> Concern {
+        match self {
+            Self::Secret(_) => Concern::WatchSecret,
+            Self::Configuration(hook, _) => Concern::WatchConfiguration(*hook),
+        }
+    }
+}
+
 // === impl Seen ===
 
 impl Seen {
@@ -78,21 +103,12 @@ impl Seen {
     /// # Errors
     /// A watch that failed, or a configuration that cannot be read: what was seen before
     /// still counts.
-    pub fn note(&mut self, event: Event) -> Result<(), Blind> {
-        let blind = |concern, error: &dyn fmt::Display| Blind {
-            concern,
-            why: error.to_string(),
-        };
+    pub fn note(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
-            Event::Secret(secret) => {
-                self.secret = Some(secret.map_err(|e| blind(Concern::Secret, &e))?);
-            }
+            Event::Secret(secret) => self.secret = secret?.into(),
             Event::Configuration(hook, object) => {
-                let object = object.map_err(|e| blind(Concern::Configurations, &e))?;
-                let configuration = object.map(|object| Configuration::read(hook, &object));
-                let configuration = configuration.transpose();
-                *self.slot(hook) =
-                    Some(configuration.map_err(|e| blind(Concern::Configurations, &e))?);
+                let configuration = object?.map(|object| Configuration::read(hook, &object));
+                self.configurations[index(hook)] = configuration.transpose()?.into();
             }
         }
         Ok(())
@@ -100,12 +116,14 @@ impl Seen {
 
     /// Whether everything was heard of.
     pub fn is_complete(&self, secret: bool) -> bool {
-        self.configurations.iter().all(Option::is_some) && (self.secret.is_some() || !secret)
+        let unheard = |c: &Latest<_>| matches!(c, Latest::Unheard);
+        !self.configurations.iter().any(unheard)
+            && (!secret || !matches!(self.secret, Latest::Unheard))
     }
 
     /// The Secret, if there is one.
     pub fn secret(&self) -> Option<&Secret> {
-        self.secret.as_ref()?.as_ref()
+        self.secret.get()
     }
 
     /// What the Secret says.
@@ -122,12 +140,12 @@ impl Seen {
 
     /// After a write of ours: what was written.
     pub fn wrote_secret(&mut self, secret: Secret) {
-        self.secret = Some(Some(secret));
+        self.secret = Latest::Is(secret);
     }
 
     /// A configuration, if there is one.
     pub fn configuration(&self, hook: Hook) -> Option<&Configuration> {
-        self.configurations[index(hook)].as_ref()?.as_ref()
+        self.configurations[index(hook)].get()
     }
 
     /// What API servers trust now, by the caBundles.
@@ -149,13 +167,9 @@ impl Seen {
             Hook::Mutate => "MutatingWebhookConfiguration",
             Hook::Validate => "ValidatingWebhookConfiguration",
         };
-        matches!(self.configurations[index(hook)], Some(None)).then(|| {
+        matches!(self.configurations[index(hook)], Latest::Absent).then(|| {
             format!("there is no {kind} {name:?}: apply the manifests, or correct --configuration")
         })
-    }
-
-    fn slot(&mut self, hook: Hook) -> &mut Option<Option<Configuration>> {
-        &mut self.configurations[index(hook)]
     }
 }
 

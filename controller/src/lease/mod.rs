@@ -64,7 +64,7 @@ pub async fn run(
         match given_back.await {
             Ok(Ok(())) => tracing::info!(lease = candidate.lease, "gave the Lease back"),
             Ok(Err(error)) => {
-                tracing::warn!(%error, lease = candidate.lease, "cannot give the Lease back; it runs out")
+                tracing::warn!(%error, lease = candidate.lease, "cannot give the Lease back; it runs out");
             }
             Err(_) => tracing::warn!(
                 lease = candidate.lease,

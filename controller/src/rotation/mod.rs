@@ -145,8 +145,7 @@ pub fn expiry(pair: &Pair) -> Option<Timestamp> {
 fn after(agreed: Option<Duration>, wait: Duration, step: Step, reason: &str) -> Verdict {
     match agreed {
         Some(agreed) if agreed >= wait => Verdict::Do(step, reason.to_owned()),
-        Some(agreed) => Verdict::Wait(wait - agreed),
-        None => Verdict::Wait(wait),
+        agreed => Verdict::Wait(wait.saturating_sub(agreed.unwrap_or_default())),
     }
 }
 

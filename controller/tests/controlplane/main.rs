@@ -7,6 +7,7 @@
 mod admission;
 mod hook;
 mod lab;
+mod overlays;
 mod rotation;
 mod switch;
 
@@ -54,6 +55,7 @@ fn run() -> Result<()> {
 
 async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     let mut lab = Lab::start(programs, world).await?;
+    overlays::render(programs, &lab.manifests)?;
     let result = steps(&mut lab).await;
     if result.is_err() {
         for replica in lab.replicas() {

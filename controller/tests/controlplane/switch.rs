@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::ByteString;
 use ringfence_controller::rotation::Contents;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 pub const KINDS: [&str; 2] = [
     "ValidatingWebhookConfiguration",
@@ -63,7 +64,12 @@ pub async fn what_others_change_is_repaired(lab: &Lab<'_>) -> Result<()> {
             json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]),
         )
         .await?;
+        let begin = Instant::now();
         lab.until("the caBundle is back", settled).await?;
+        println!(
+            "ok: a removed caBundle was seen back after {:?}",
+            begin.elapsed()
+        );
     }
     // As `kubectl replace` or `kubectl apply` of the manifests would.
     for manifest in lab
