@@ -11,6 +11,7 @@
 //! Its first duty is that the admission webhook can be called: docs/certificates.md.
 
 pub mod config;
+mod failure;
 pub mod health;
 pub mod hooks;
 pub mod keeper;

@@ -1,6 +1,7 @@
 //! What the keeper asks of the API server.
 
 use super::{Configuration, Contents, Edit, Hook, Probe, Proof, Settings, hooks};
+use crate::failure::explain;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -142,7 +143,7 @@ impl Server {
         let request = request.body(Body::from(body)).map_err(|e| e.to_string())?;
         let answer = timeout(PATIENCE, self.client.send(request)).await;
         let answer = answer.map_err(|_| format!("no answer within {PATIENCE:?}"))?;
-        let answer = answer.map_err(|e| e.to_string())?;
+        let answer = answer.map_err(|e| explain(&e))?;
         let proof = probe.heard(answer.headers());
         if answer.status().is_success() || proof != Proof::default() {
             return Ok(proof);
@@ -157,7 +158,7 @@ async fn written<T>(request: impl Future<Output = kube::Result<T>>) -> Written<T
         // 422: a test of the patch failed. 404: deleted meanwhile.
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Written::Conflict,
         Ok(Err(kube::Error::Api(status))) if is_stale(&status) => Written::Conflict,
-        Ok(Err(error)) => Written::Failed(error.to_string()),
+        Ok(Err(error)) => Written::Failed(explain(&error)),
         Err(_) => Written::Failed(format!("no answer within {PATIENCE:?}")),
     }
 }

@@ -9,6 +9,7 @@ mod election;
 
 pub use election::{Attempt, Election, Timing};
 
+use crate::failure::explain;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
@@ -88,7 +89,7 @@ async fn take_part(
         );
         let failure = match round.await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(explain(&error)),
             Err(_) => Some(format!("no answer within {:?}", candidate.timing.request)),
         };
         let now = match failure {

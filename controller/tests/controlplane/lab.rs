@@ -15,7 +15,8 @@ use ringfence_e2e::fabric::{Process, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ pub const POLICIES: &str = "policies.validate.ringfence.dev";
 /// The only endpoint of the Service, on the control machine: API servers resolve webhooks'
 /// Services by themselves, no kube-proxy is needed.
 const PORT: u16 = 9443;
+/// Of the first replica's health.
+const FIRST_PORT: u16 = 9450;
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -83,7 +86,7 @@ impl<'a> Lab<'a> {
     /// Starts a replica with its service account's token.
     pub async fn controller(&mut self, name: &str, flags: &[&str]) -> Result<()> {
         let kubeconfig = self.kubeconfig().await?;
-        let port = 9450 + self.replicas.len();
+        let port = usize::from(FIRST_PORT) + self.replicas.len();
         let mut all = vec![
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--identity={name}"),
@@ -97,6 +100,18 @@ impl<'a> Lab<'a> {
         let process = control.spawn(&format!("controller-{name}"), program, &all, &[])?;
         self.replicas.insert(name.to_owned(), process);
         Ok(())
+    }
+
+    /// What the newest replica's `/readyz` says: the whole answer.
+    pub fn readyz(&self) -> Result<String> {
+        let port = FIRST_PORT + u16::try_from(self.replicas.len())? - 1;
+        self.world.control().netns().run(move || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })
     }
 
     pub fn stop(&mut self, name: &str) -> Result<()> {

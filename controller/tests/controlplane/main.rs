@@ -89,5 +89,18 @@ async fn steps(lab: &mut Lab<'_>) -> Result<()> {
     switch::what_others_change_is_repaired(lab).await?;
     lab.stop("b")?;
     lab.controller("c", &["--certs=external"]).await?;
-    switch::external_certificates(lab).await
+    switch::external_certificates(lab).await?;
+    ensure!(lab.readyz()?.contains("200 OK"), "{}", lab.readyz()?);
+    lab.stop("c")?;
+    lab.controller("d", &["--secret=other"]).await?;
+    // The service account may see one Secret only.
+    lab.until("a missing right is told", async |lab| {
+        let said = lab.readyz().unwrap_or_default();
+        Ok(said.contains("503")
+            && said.contains("watching the Secret")
+            && said.contains("forbidden"))
+    })
+    .await?;
+    println!("ok: a missing right is told");
+    Ok(())
 }
