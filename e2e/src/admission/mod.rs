@@ -10,6 +10,7 @@
 //! The API server finds the replicas by the Service's endpoints, which the real
 //! kube-controller-manager makes from their pods; the harness is their kubelet.
 
+pub mod direct;
 pub mod dns;
 mod kubectl;
 mod metrics;

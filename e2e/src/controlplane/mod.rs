@@ -25,6 +25,7 @@ mod services;
 
 pub use api_server::ApiServer;
 pub use apply::{Applier, ResourceVersion};
+pub use client::connect;
 pub use identity::{Identity, enforcer_role};
 pub use kubelet::Kubelet;
 pub use programs::Programs;

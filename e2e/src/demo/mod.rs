@@ -1,5 +1,6 @@
 //! `ringfence-e2e demo`: the product in half a minute, with real packets.
 
+mod admission;
 mod shop;
 
 use crate::case::{Setup, Stage};
@@ -107,11 +108,13 @@ pub fn run(enforcer: PathBuf) -> Result<bool> {
     title(&format!("One cell explained: {from} -> {to}:{port}"));
     explain_cell(&stage, &cell)?;
     drop(stream);
+
+    let (answered, questions) = admission::show(&mut stage)?;
     drop(stage);
     println!();
     done(began, "in all; nothing is left on this machine");
     next();
-    Ok(right == all && cut.is_ok())
+    Ok(right == all && cut.is_ok() && answered == questions)
 }
 
 /// Servers on the shop's ports.
@@ -130,6 +133,20 @@ fn listen(stage: &mut Stage) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Knocks once.
+fn probe_one(stage: &Stage, cell: &Cell) -> Result<Row> {
+    let snapshot = stage.snapshot()?;
+    let evaluator = Evaluator::new(&snapshot, stage.settings());
+    let expected = stage.expected(&evaluator, cell)?;
+    let mut table = Table::default();
+    let asked = [(cell, expected.outcome)];
+    table.expect(cell.clone(), expected)?;
+    for observation in stage.probe(&asked)? {
+        table.observe(cell, observation)?;
+    }
+    table.finish()?.pop().context("no answer to a probe")
 }
 
 /// Everybody knocks at every door, at once.

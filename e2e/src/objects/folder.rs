@@ -59,6 +59,10 @@ impl Objects for Folder {
         vec!["--source".into(), format!("folder:{}", self.path.display())]
     }
 
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn apply(&mut self, object: &Value) -> Result<()> {
         self.put(&file_name(object)?, serde_json::to_string_pretty(object)?)
     }

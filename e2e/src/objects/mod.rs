@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Where enforcers get their objects from.
@@ -52,6 +53,11 @@ pub trait Objects {
     fn wait_services(&self, world: &World, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
         let _ = (world, endpoints);
         Ok(())
+    }
+
+    /// Where the objects lie, where this source is a folder.
+    fn folder(&self) -> Option<&Path> {
+        None
     }
 
     /// The API server, where this source is one.

@@ -53,6 +53,8 @@ struct Cache {
     store: Store,
     settled: Settled,
     index: watch::Sender<Option<Arc<Index>>>,
+    /// Where the facts of a folder go; those of a cluster have a watcher of their own.
+    folder_facts: Option<watch::Sender<Arc<Facts>>>,
     /// When the next namespace settles.
     settles: Option<Instant>,
     /// Something is to be published.
@@ -86,6 +88,7 @@ pub fn start(
         store: Store::new(Kind::ALL),
         settled: Settled::default(),
         index,
+        folder_facts: None,
         settles: None,
         dirty: false,
         not_before: Instant::now(),
@@ -119,7 +122,11 @@ async fn run(mut cache: Cache, facts: watch::Sender<Arc<Facts>>) -> anyhow::Resu
             tokio::spawn(kubernetes.facts(facts));
             feed
         }
-        Origin::Folder(path) => Feed::folder(Folder::new(path, "default")),
+        Origin::Folder(path) => {
+            let feed = Feed::folder(Folder::new(path, "default"));
+            cache.folder_facts = Some(facts);
+            feed
+        }
     };
     cache.follow(&mut feed).await;
     Ok(())
@@ -213,7 +220,23 @@ impl Cache {
         true
     }
 
+    /// What the folder says beyond the five kinds, as of the last change of one of them.
+    fn read_facts(&self) {
+        let (Origin::Folder(path), Some(facts)) = (&self.source.origin, &self.folder_facts) else {
+            return;
+        };
+        match ringfence_cluster::folder::documents(path, "default") {
+            Ok(documents) => {
+                let values = documents.written.iter().map(|written| &written.value);
+                facts.send_replace(Arc::new(ringfence_checks::facts::read(values)));
+            }
+            // The source itself says so as well, and facts stay as they were.
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "no facts from the folder"),
+        }
+    }
+
     fn publish(&mut self, now: Instant) {
+        self.read_facts();
         let index = Index::new(self.store.snapshot().clone());
         let settled = self.settled.look(&index, now);
         self.settles = self.settled.next(now);

@@ -8,6 +8,7 @@ use crate::controlplane::Identity;
 use crate::objects::{Reference, documents};
 use anyhow::{Context, Result};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 impl Stage {
     /// Starts the webhook and registers it.
@@ -16,6 +17,11 @@ impl Stage {
         let admission = Admission::start(server, world)?;
         self.admission = Some(admission);
         Ok(())
+    }
+
+    /// The folder that objects are written to, where they are.
+    pub fn objects_folder(&self) -> Option<PathBuf> {
+        self.objects.folder().map(Path::to_path_buf)
     }
 
     /// The webhook, and where it is registered.
