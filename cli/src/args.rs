@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{explain, matrix, render, source::SourceArgs};
+use crate::{explain, lint, matrix, render, source::SourceArgs};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ringfence_policy::Settings;
@@ -25,6 +25,10 @@ enum Command {
     Matrix(matrix::MatrixArgs),
     /// What the enforcer of one node puts into the kernel, with comments.
     Render(render::RenderArgs),
+    /// What is risky about NetworkPolicies, Services and Namespaces.
+    Lint(lint::LintArgs),
+    /// The checks that lint and the webhook make, and what each means.
+    Checks(lint::ChecksArgs),
     /// A completion script for your shell, on standard output.
     Completion {
         /// Which shell: `ringfence completion bash | sudo tee /etc/bash_completion.d/ringfence`.
@@ -39,6 +43,8 @@ impl Args {
             Command::Explain(args) => explain::run(&args),
             Command::Matrix(args) => matrix::run(&args),
             Command::Render(args) => render::run(&args),
+            Command::Lint(args) => lint::run(&args),
+            Command::Checks(args) => lint::run_checks(&args),
             Command::Completion { shell } => {
                 let mut command = Self::command();
                 clap_complete::generate(shell, &mut command, "ringfence", &mut std::io::stdout());

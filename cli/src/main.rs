@@ -2,6 +2,7 @@
 
 mod args;
 mod explain;
+mod lint;
 mod matrix;
 mod render;
 mod source;

@@ -2,6 +2,7 @@
 
 mod facts;
 mod failure;
+mod list;
 mod position;
 mod reflect;
 mod wire;
