@@ -154,7 +154,7 @@ fn until(now: Timestamp, then: Timestamp) -> Duration {
 }
 
 /// What the Secret holds after a step. `inherited` are the CAs that API servers trust now,
-/// for when the Secret that knew them is lost.
+/// for when the Secret that knew them is lost or damaged.
 ///
 /// # Errors
 /// A life that makes no sense.
@@ -171,13 +171,23 @@ pub fn take(
         let pair = authority.issue(names, timing.lifetime, now)?;
         Ok((pair, Bundle::parse(authority.certificate())?))
     };
-    let known = contents.map_or(inherited, |c| &c.ca);
+    let signs = |contents: &Contents, ca: &Bundle| check(&contents.current, ca, names, now).is_ok();
+    let known = contents.map_or_else(Bundle::default, |c| c.ca.clone());
+    let known = if step == Step::Issue {
+        known.and(inherited)
+    } else {
+        known
+    };
+    let known = known.unexpired(now)?;
+    // What signed the served pair always stays; of the others, only a few.
+    let signers = known.retain(|ca| contents.is_some_and(|c| signs(c, ca)));
     let mut room = MAX_INHERITED;
-    let known = known.unexpired(now)?.retain(|_| {
+    let others = known.retain(|_| {
         let kept = room > 0;
         room = room.saturating_sub(1);
         kept
     });
+    let known = signers.and(&others);
     let Some(contents) = contents.filter(|_| step != Step::Issue) else {
         let (current, ca) = fresh()?;
         let ca = ca.and(&known);
@@ -205,9 +215,7 @@ pub fn take(
             ca: contents.ca.clone(),
         },
         Step::Drop => Contents {
-            ca: contents
-                .ca
-                .retain(|ca| check(&current, ca, names, now).is_ok()),
+            ca: contents.ca.retain(|ca| signs(contents, ca)),
             current,
             next: None,
         },

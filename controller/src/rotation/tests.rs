@@ -151,10 +151,42 @@ fn a_lost_secret_inherits_what_api_servers_trust() {
 }
 
 #[test]
+fn a_damaged_secret_inherits_as_well() {
+    let old = fresh();
+    let damaged = Contents {
+        ca: fresh().ca,
+        ..old.clone()
+    };
+    let verdict = judge(Ok(&damaged), &names(), None, &TIMING, start());
+    assert_eq!(word(&verdict), "issue");
+    let new = take(
+        Step::Issue,
+        Some(&damaged),
+        &old.ca,
+        &names(),
+        &TIMING,
+        start(),
+    )
+    .unwrap();
+    check(&old.current, &new.ca, &names(), start()).unwrap();
+}
+
+#[test]
 fn inherited_cas_are_few() {
     let many = (0..20).fold(Bundle::default(), |all, _| all.and(&fresh().ca));
     let new = take(Step::Issue, None, &many, &names(), &TIMING, start()).unwrap();
     assert_eq!(new.ca.len(), 5);
+}
+
+#[test]
+fn the_ca_of_what_is_served_is_never_crowded_out() {
+    let mut contents = fresh();
+    let many = (0..20).fold(Bundle::default(), |all, _| all.and(&fresh().ca));
+    contents.ca = many.and(&contents.ca);
+    let after = step(Step::Renew, Some(&contents), start());
+    check(&after.current, &after.ca, &names(), start()).unwrap();
+    check(after.next.as_ref().unwrap(), &after.ca, &names(), start()).unwrap();
+    assert_eq!(after.ca.len(), 6);
 }
 
 #[test]
