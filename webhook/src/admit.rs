@@ -44,6 +44,8 @@ pub struct Decision {
     pub unknown: Vec<Unknown>,
     /// Warnings beside the findings, without the object's name.
     pub notes: Vec<String>,
+    /// The warning that answers the controller's probe, as it stands.
+    pub probe: Option<String>,
     /// What the mutating webhook changes.
     pub patch: Patch,
     /// A patch that would not have applied, or would have broken the object, and was

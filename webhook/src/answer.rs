@@ -210,6 +210,7 @@ fn warnings(decision: &Decision) -> Vec<String> {
         lines.truncate(MOST_WARNINGS);
         lines.push(line(&format!("{more} more")));
     }
+    lines.extend(decision.probe.clone());
     lines
 }
 

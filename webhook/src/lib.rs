@@ -19,6 +19,7 @@ pub mod configuration;
 pub mod files;
 pub mod health;
 pub mod metrics;
+pub mod probe;
 pub mod review;
 mod run;
 pub mod server;

@@ -4,6 +4,7 @@
 use crate::admit::{Decision, Hook, Judged, Skip, admit};
 use crate::answer;
 use crate::metrics::{Metrics, Outcome};
+use crate::probe;
 use crate::review::{self, NoReview, Request};
 use jiff::Timestamp;
 use ringfence_checks::{Config, Facts, Index, Level, Occasion, World};
@@ -69,7 +70,10 @@ impl Service {
             now: Timestamp::now(),
             occasion: Occasion::Create,
         };
-        admit(hook, request, &world)
+        Decision {
+            probe: probe::answer(hook, request),
+            ..admit(hook, request, &world)
+        }
     }
 
     fn tell(&self, hook: Hook, request: &Request, decision: &Decision, started: Instant) {
