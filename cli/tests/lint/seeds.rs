@@ -105,3 +105,25 @@ fn stored_objects_are_judged_as_typed_ones() {
         );
     }
 }
+
+/// Text as it was copied from the documents: nothing of it is lost in silence.
+#[test]
+fn bad_files_are_named_with_their_line() {
+    let entries = fs::read_dir(fixtures("bad")).unwrap();
+    let files = entries.map(|e| e.unwrap().path());
+    for file in files.filter(|f| f.extension().is_some_and(|e| e == "yaml")) {
+        let said = lint(&file.display().to_string(), "");
+        let name = file.file_name().unwrap().to_str().unwrap();
+        match name {
+            // Kubernetes takes these: what is wrong with them is a finding, or nothing.
+            "004-ellipsis.yaml" => assert!(matches!(said.code, Some(0 | 1)), "{}", said.out),
+            "003-old-version.yaml" => {
+                assert!(said.out.contains("old-api"), "{}", said.out);
+            }
+            _ => {
+                assert_eq!(said.code, Some(2), "{name}: {}", said.out);
+                assert!(said.out.contains(&format!("{name}:")), "{}", said.out);
+            }
+        }
+    }
+}

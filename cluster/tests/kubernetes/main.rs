@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod facts;
+mod list;
 mod server;
 
 use axum::Router;
