@@ -1,4 +1,4 @@
-//! A real CoreDNS in a pod, and pods that resolve names with it.
+//! A real `CoreDNS` in a pod, and pods that resolve names with it.
 
 use crate::controlplane::{ApiServer, Identity};
 use crate::fabric::{Netns, Process, World};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How long it may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// CoreDNS, running in the network of a pod.
+/// `CoreDNS`, running in the network of a pod.
 pub struct Dns {
     process: Process,
 }
@@ -176,7 +176,7 @@ pub fn resolves(from: &Netns, server: IpAddr, port: u16, name: &str) -> Result<[
     Ok([both[0], both[1]])
 }
 
-/// Where CoreDNS is built to.
+/// Where `CoreDNS` is built to.
 pub fn program(controlplane: &Path) -> Result<PathBuf> {
     let path = controlplane.join("coredns");
     ensure!(

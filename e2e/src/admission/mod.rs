@@ -20,12 +20,13 @@ mod volume;
 
 pub use kubectl::{Kubectl, Said};
 pub use metrics::Metrics;
+pub use registration::configurations as shipped;
 pub use replica::PORT;
 pub use volume::Volume;
 
 use crate::binaries;
 use crate::controlplane::{ApiServer, Identity};
-use crate::fabric::World;
+use crate::fabric::{Process, World};
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -51,6 +52,7 @@ pub const CONFIG: &str = "monitoring: {namespaces: [monitoring]}\n";
 /// The webhook's replicas, by node.
 pub struct Admission {
     replicas: BTreeMap<String, Replica>,
+    controller: Option<Process>,
     /// `ca.crt`, `tls.crt`, `tls.key`.
     certificates: Volume,
     /// `config.yaml`.
@@ -72,6 +74,7 @@ impl Admission {
         config.write(&[("config.yaml", CONFIG.as_bytes())])?;
         let mut admission = Self {
             replicas: BTreeMap::new(),
+            controller: None,
             certificates: Volume::create(folder.join("tls"))?,
             config,
             kubeconfig: server.kubeconfig(Identity::Webhook),
@@ -174,8 +177,8 @@ impl Admission {
     /// The webhook's metrics, summed over replicas.
     pub fn metrics(&self, world: &World) -> Result<Metrics> {
         let mut sum = Metrics::default();
-        for (node, replica) in &self.replicas {
-            sum.add(&replica.page(world.node(node)?, "/metrics")?);
+        for node in self.replicas.keys() {
+            sum.add(&replica::page(world.node(node)?, "/metrics")?);
         }
         Ok(sum)
     }
@@ -194,6 +197,73 @@ impl Admission {
             let wanted = before + replicas as f64;
             Ok(loads(self)? >= wanted)
         })
+    }
+
+    /// Both configurations as the manifests have them.
+    pub fn install_as_shipped(&self, server: &mut ApiServer) -> Result<()> {
+        registration::configurations()?
+            .iter()
+            .try_for_each(|object| server.install(object))
+    }
+
+    /// Starts the controller, with the rights of its manifest.
+    pub fn start_controller(&mut self, server: &mut ApiServer, world: &World) -> Result<()> {
+        registration::install_controller(server)?;
+        let kubeconfig = server
+            .kubeconfig(Identity::Controller)
+            .display()
+            .to_string();
+        let flags = [
+            "--kubeconfig",
+            &kubeconfig,
+            "--namespace",
+            NAMESPACE,
+            "--identity",
+            "e2e",
+        ];
+        let flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
+        let program = binaries::find("ringfence-controller")?;
+        let process = world.control().spawn("controller", &program, &flags, &[])?;
+        self.controller = Some(process);
+        Ok(())
+    }
+
+    /// Ends the controller, and registers the harness' own certificate again.
+    pub fn stop_controller(&mut self, server: &mut ApiServer, world: &World) -> Result<()> {
+        self.controller = None;
+        let pair = self.new_pair()?;
+        self.mount(&pair)?;
+        self.register(server, Some("Ignore"))?;
+        self.wait_called(server, world)
+    }
+
+    /// Brings what is in the controller's Secret into the volume, as a kubelet does. True
+    /// once the replicas serve it; false while there is no Secret.
+    pub fn mount_secret(&mut self, server: &mut ApiServer, world: &World) -> Result<bool> {
+        if let Some(controller) = &mut self.controller {
+            controller.check_running()?;
+        }
+        let secret = server.adopt(&json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"namespace": NAMESPACE, "name": "ringfence-webhook-tls"},
+        }))?;
+        let Some(secret) = secret else {
+            return Ok(false);
+        };
+        let file = |name: &str| -> Result<Vec<u8>> {
+            let text = secret["data"][name].as_str();
+            let text = text.with_context(|| format!("the Secret has no {name}"))?;
+            BASE64.decode(text).with_context(|| name.to_owned())
+        };
+        let pair = [file("ca.crt")?, file("tls.crt")?, file("tls.key")?];
+        let taken = |admission: &Self| -> Result<f64> {
+            let metrics = admission.metrics(world)?;
+            Ok(metrics.sum(RELOADS, &[("what", "tls"), ("result", "taken")]))
+        };
+        let before = taken(self)?;
+        self.mount(&pair)?;
+        eventually("the replicas serve it", || Ok(taken(self)? > before))?;
+        Ok(true)
     }
 
     /// Waits until the API server asks the webhook about NetworkPolicies.

@@ -21,6 +21,7 @@ const RIGHTS: [&str; 3] = [
     manifest!("webhook/rbac.yaml"),
     manifest!("webhook/service.yaml"),
 ];
+const CONTROLLER: [&str; 2] = [manifest!("probe.yaml"), manifest!("controller/rbac.yaml")];
 const CONFIGURATIONS: &str = manifest!("webhook/configurations.yaml");
 /// Somebody of a team: what most clusters give to the owners of a namespace.
 const TENANT: &str = "
@@ -64,6 +65,16 @@ pub fn register(server: &mut ApiServer, ca: &str, failure_policy: Option<&str>) 
             }
         }
         server.install(&object)?;
+    }
+    Ok(())
+}
+
+/// What the controller needs besides.
+pub fn install_controller(server: &mut ApiServer) -> Result<()> {
+    for text in CONTROLLER {
+        for object in documents(text, "default")? {
+            server.install(&object)?;
+        }
     }
     Ok(())
 }

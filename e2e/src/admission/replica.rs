@@ -42,6 +42,11 @@ pub fn flags(certificates: &Volume, config: &Volume, kubeconfig: &Path) -> Vec<S
     .collect()
 }
 
+/// A page of the health port of a node's replica; an error unless the answer is 200.
+pub fn page(node: &Node, page: &str) -> Result<String> {
+    node.netns().run(|| get(page))
+}
+
 // === impl Replica ===
 
 impl Replica {
@@ -63,15 +68,10 @@ impl Replica {
         let mut replica = Self { process, pod };
         eventually("the webhook is ready", || {
             replica.process.check_running()?;
-            replica.page(node, "/readyz").map(|_| true)
+            page(node, "/readyz").map(|_| true)
         })?;
         server.install(&replica.pod)?;
         Ok(replica)
-    }
-
-    /// A page of its health port; an error unless the answer is 200.
-    pub fn page(&self, node: &Node, page: &str) -> Result<String> {
-        node.netns().run(|| get(page))
     }
 
     /// As a kubelet ends a pod.

@@ -123,10 +123,14 @@ impl Variant<'_> {
     }
 }
 
+/// What decides whether a stage can be used again: the world, the enforcers' flags, and
+/// whether there is a webhook.
+type Needs = (Topology, Vec<&'static str>, bool);
+
 /// Plays one case after another, on the same stage as long as the world is the same.
 pub struct Runner {
     options: Options,
-    stage: Option<((Topology, Vec<&'static str>, bool), Stage)>,
+    stage: Option<(Needs, Stage)>,
     /// The stage on which the last case failed.
     failed: Option<Stage>,
 }

@@ -50,7 +50,7 @@ impl Stage {
         result
     }
 
-    /// Starts CoreDNS in a pod, for the rest of the case.
+    /// Starts `CoreDNS` in a pod, for the rest of the case.
     pub fn start_dns(&mut self, pod: &str, port: u16) -> Result<()> {
         let programs = self.setup.controlplane.clone();
         let program = dns::program(&programs.context("CoreDNS needs --controlplane FOLDER")?)?;

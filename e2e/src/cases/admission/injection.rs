@@ -1,4 +1,4 @@
-//! What the webhook adds, shown by packets: names resolve with a real CoreDNS, and the
+//! What the webhook adds, shown by packets: names resolve with a real `CoreDNS`, and the
 //! scraper comes in; nothing else does.
 
 use super::writes::DNS;
@@ -9,7 +9,7 @@ use crate::probe::{tcp, udp};
 use anyhow::{Context, Result, ensure};
 use std::net::IpAddr;
 
-/// The port on which CoreDNS listens behind port 53 of its Service: rules see this one.
+/// The port on which `CoreDNS` listens behind port 53 of its Service: rules see this one.
 const PORT: u16 = 1053;
 /// A name that resolves as long as DNS is reached.
 const NAME: &str = "db.shop.svc.cluster.local";

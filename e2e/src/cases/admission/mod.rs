@@ -2,6 +2,7 @@
 //! and that it never stands in the way.
 
 mod answers;
+mod controller;
 mod injection;
 mod outage;
 mod rotation;
@@ -30,6 +31,7 @@ pub fn cases() -> Vec<Case> {
         writes::cases(),
         outage::cases(),
         rotation::cases(),
+        controller::cases(),
     ]
     .concat()
 }
