@@ -46,8 +46,8 @@ pub struct Check {
     pub kinds: &'static [Kind],
     /// What is wrong, in a few words.
     pub title: &'static str,
-    /// What happens to traffic, why, and what to do: Markdown, for somebody who has never
-    /// written a NetworkPolicy.
+    /// What happens to traffic, why, and in the last paragraph what to do (`lint` prints it):
+    /// Markdown, for somebody who has never written a NetworkPolicy.
     pub text: &'static str,
     /// A manifest (or several documents) with the finding.
     pub bad: &'static str,

@@ -69,8 +69,10 @@ fn about(out: &mut String, object: &Judged, width: usize) {
         if let Some(why) = softened {
             wrap(out, &format!("({why})"), width);
         }
-        if patch.is_some() {
-            wrap(out, "-> --fix can mend it", width);
+        match (patch, &object.place) {
+            (Some(_), Some(_)) => wrap(out, "-> --fix can mend it", width),
+            (Some(_), None) => wrap(out, "-> -o json has a patch that mends it", width),
+            (None, _) => {}
         }
         if !told.contains(check) {
             told.push(check);

@@ -21,11 +21,12 @@ pub static SELECTS_NONE: Check = Check {
     title: "the policy selects no pod",
     text: "\
 A policy protects the pods of *its own namespace* that have the labels of `podSelector`. This one
-matches none: the pods that it was written for stay open to everyone. Mostly a label differs (look
-at `kubectl get pods --show-labels`), or the policy is in another namespace than the pods.
+matches none: the pods that it was written for stay open to everyone. At admission this is said only
+where the namespace has had pods for some minutes, because charts install policies first. A default
+deny for a namespace without pods is right and not reported.
 
-At admission this is said only where the namespace has had pods for some minutes, because charts
-install policies first. A default deny for a namespace without pods is right and not reported.",
+Compare with `kubectl get pods --show-labels`: mostly a label differs, or the policy is in another
+namespace than the pods.",
     bad: "\
 apiVersion: v1
 kind: Pod
@@ -67,10 +68,11 @@ pub static PEER_NONE: Check = Check {
     text: "\
 A peer with `podSelector` means pods of the policy's own namespace, or of the namespaces that the
 `namespaceSelector` beside it matches. This one matches no pod there, so it allows nothing: the
-client that was meant is still shut out. Mostly it lives in another namespace (add a
-`namespaceSelector` to the same item), or its labels differ.
+client that was meant is still shut out. At admission this is said only where pods have been running
+for some minutes.
 
-At admission this is said only where pods have been running for some minutes.",
+Look where the client lives and which labels it has: mostly it is in another namespace (add a
+`namespaceSelector` to the same item), or its labels differ.",
     bad: "\
 apiVersion: v1
 kind: Pod

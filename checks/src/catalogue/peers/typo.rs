@@ -22,10 +22,10 @@ pub static LABEL_TYPO: Check = Check {
     title: "a selector matches nothing, but would with a label that is spelt nearly the same",
     text: "\
 Selectors compare letters. `app: databse` matches no pod, and nothing complains: a policy that
-selects no pod protects none, and a peer that matches no pod lets nobody in.
+selects no pod protects none, and a peer that matches no pod lets nobody in. This selector matches
+nothing in the cluster, and would match if one key or value were spelt like one that exists.
 
-This selector matches nothing in the cluster, and would match if one key or value were spelt like
-one that exists. The suggested patch spells it so.",
+Spell it like the label that exists; the suggested patch does.",
     bad: "\
 apiVersion: v1
 kind: Pod

@@ -42,8 +42,10 @@ address, it is every address.
 This is refused where a policy shows that a list was meant: a block with an address but the
 length 0; an empty `from` in a policy whose name, labels or annotations speak of tunnels; a
 rule without peers beside a rule, or in place of a rule, that allowed only node or tunnel
-addresses. Mend the generator so that it makes no rule from an empty list. Better, do
-without the list: it admits every pod of the cluster (see `node-address-allowed`).",
+addresses.
+
+Mend the generator so that it makes no rule from an empty list. Better, do without the list:
+it admits every pod of the cluster (see `node-address-allowed`).",
     bad: "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
