@@ -125,6 +125,7 @@ fn programs() -> Result<(PathBuf, Setup)> {
         enforcer: Some(beside("ringfence-enforcer")?),
         objects: ObjectsKind::Apiserver,
         controlplane: Some(folder),
+        ..Setup::default()
     };
     Ok((beside("ringfence")?, setup))
 }

@@ -138,18 +138,15 @@ impl Stage {
     /// Takes an object over as the API server has it.
     pub fn adopt(&mut self, object: &Value) -> Result<()> {
         let (server, _) = self.api_server()?;
-        match server.adopt(object)? {
-            Some(mut stored) => {
-                stored["apiVersion"] = object["apiVersion"].clone();
-                stored["kind"] = object["kind"].clone();
-                self.state.put(stored)?;
-            }
-            None => {
-                let reference = Reference::of(object)?;
-                if self.state.get(&reference).is_some() {
-                    self.state.take(&reference)?;
-                }
-            }
+        if let Some(mut stored) = server.adopt(object)? {
+            stored["apiVersion"] = object["apiVersion"].clone();
+            stored["kind"] = object["kind"].clone();
+            self.state.put(stored)?;
+            return Ok(());
+        }
+        let reference = Reference::of(object)?;
+        if self.state.get(&reference).is_some() {
+            self.state.take(&reference)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! mended while policies are written.
 
 use super::{case, stored};
-use crate::admission::{NAMESPACE, eventually};
+use crate::admission::{Admission, NAMESPACE, eventually};
 use crate::case::{Case, Stage, policy};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -71,7 +71,7 @@ fn closed(stage: &mut Stage) -> Result<()> {
             "{hook} is not as shipped: {policy}"
         );
     }
-    stage.with_admission(|admission, server, world| admission.start_controller(server, world))?;
+    stage.with_admission(Admission::start_controller)?;
     mount(stage)?;
     is_closed(stage)
 }
@@ -79,7 +79,7 @@ fn closed(stage: &mut Stage) -> Result<()> {
 /// Plays the kubelet that mounts the Secret.
 fn mount(stage: &mut Stage) -> Result<()> {
     eventually("the webhook has the Secret's certificate", || {
-        stage.with_admission(|admission, server, world| admission.mount_secret(server, world))
+        stage.with_admission(Admission::mount_secret)
     })
 }
 
@@ -132,5 +132,5 @@ fn lost_secret(stage: &mut Stage) -> Result<()> {
     })?;
     mount(stage)?;
     refused(stage)?;
-    stage.with_admission(|admission, server, world| admission.stop_controller(server, world))
+    stage.with_admission(Admission::stop_controller)
 }

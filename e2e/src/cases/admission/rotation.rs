@@ -1,7 +1,7 @@
 //! Certificates change and replicas are replaced while policies are written: none fails.
 
 use super::case;
-use crate::admission::eventually;
+use crate::admission::{Admission, eventually};
 use crate::case::{Case, Stage};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -106,7 +106,7 @@ fn rotations(stage: &mut Stage) -> Result<()> {
     let load = Load::start(stage)?;
     let turned = (1..=3).try_for_each(|round| {
         stage
-            .with_admission(|admission, server, world| admission.rotate(server, world))
+            .with_admission(Admission::rotate)
             .with_context(|| format!("rotation {round}"))?;
         load.wait_for(100)
     });
