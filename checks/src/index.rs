@@ -3,6 +3,7 @@
 //! A cluster has ten thousand pods but a few hundred workloads, and the webhook may
 //! spend a fraction of a millisecond on a request.
 
+use crate::ranges::MadeRanges;
 use ipnet::IpNet;
 use ringfence_policy::Snapshot;
 use ringfence_policy::model::{
@@ -41,6 +42,7 @@ pub struct Index {
     on_host: Vec<usize>,
     addresses: HashMap<IpAddr, ObjectKey>,
     settled: BTreeSet<Name>,
+    ranges: MadeRanges,
 }
 
 /// The label that the API server gives to every namespace: its name.
@@ -118,6 +120,11 @@ impl Index {
     pub fn with_settled(mut self, settled: BTreeSet<Name>) -> Self {
         self.settled = settled;
         self
+    }
+
+    /// Where [`crate::ranges::Ranges::of`] keeps what it made.
+    pub(crate) fn made_ranges(&self) -> &MadeRanges {
+        &self.ranges
     }
 
     /// The objects themselves.

@@ -10,9 +10,10 @@
 //! A tunnel address lies inside the pod range: [`Ranges::meaning`] says tunnel then.
 
 use crate::space::{Space, cover};
-use crate::{Index, World};
+use crate::{Index, World, config};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The known ranges.
 #[derive(Clone, Debug, Default)]
@@ -42,11 +43,60 @@ pub enum Meaning {
     Other,
 }
 
+/// The ranges of an index, and what else they were made of.
+#[derive(Debug)]
+struct Made {
+    configured: config::Ranges,
+    told: Option<Vec<IpNet>>,
+    ranges: Arc<Ranges>,
+}
+
+/// A place for them within the index.
+#[derive(Debug, Default)]
+pub(crate) struct MadeRanges(Mutex<Option<Made>>);
+
+// === impl MadeRanges ===
+
+impl MadeRanges {
+    /// A panic elsewhere cannot leave it half changed.
+    fn lock(&self) -> MutexGuard<'_, Option<Made>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A copy of an index makes its own.
+impl Clone for MadeRanges {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Made {
+    fn new(world: &World, index: &Index) -> Self {
+        Self {
+            configured: world.config.ranges.clone(),
+            told: world.facts.service_ranges.clone(),
+            ranges: Arc::new(Ranges::make(world, index)),
+        }
+    }
+}
+
 // === impl Ranges ===
 
 impl Ranges {
-    /// What is known in `world`, whose cluster is `index`.
-    pub fn of(world: &World, index: &Index) -> Self {
+    /// What is known in `world`, whose cluster is `index`: made once for an index, because
+    /// it looks at every node and Service, and several checks of each request ask.
+    pub fn of(world: &World, index: &Index) -> Arc<Self> {
+        let told = (&world.config.ranges, &world.facts.service_ranges);
+        let mut made = index.made_ranges().lock();
+        let made = made.get_or_insert_with(|| Made::new(world, index));
+        if (&made.configured, &made.told) != told {
+            *made = Made::new(world, index);
+        }
+        Arc::clone(&made.ranges)
+    }
+
+    fn make(world: &World, index: &Index) -> Self {
         let known = &world.config.ranges;
         let node_addresses = index.node_addresses().map(IpNet::from);
         let first = index.pod_ranges().flat_map(first_addresses);
@@ -147,7 +197,7 @@ metadata: {name: t}
 spec: {clusterIPs: [10.96.0.10], ports: [{port: 80}]}
 ";
 
-    fn ranges(config: &str, facts: &Facts) -> Ranges {
+    fn ranges(config: &str, facts: &Facts) -> Arc<Ranges> {
         let index = Index::new(cluster(CLUSTER));
         let world = World {
             index: Some(&index),
@@ -189,5 +239,27 @@ spec: {clusterIPs: [10.96.0.10], ports: [{port: 80}]}
         assert_eq!(meaning("192.0.2.128/25"), Meaning::Node);
         assert_eq!(meaning("10.112.0.0/12"), Meaning::Service);
         assert_eq!(meaning("10.96.0.1/32"), Meaning::Other);
+    }
+
+    #[test]
+    fn what_was_made_for_one_configuration_does_not_serve_another() {
+        let index = Index::new(cluster(CLUSTER));
+        let (facts, plain) = (Facts::default(), Config::default());
+        let yaml = "ranges: {nodes: [203.0.113.0/24]}";
+        let other = Config::from_value(&document(yaml)).unwrap();
+        let network = "203.0.113.7/32".parse().unwrap();
+        let meaning = |config: &Config| {
+            let world = World {
+                index: Some(&index),
+                facts: &facts,
+                config,
+                now: jiff::Timestamp::UNIX_EPOCH,
+                occasion: Occasion::Scan,
+            };
+            Ranges::of(&world, &index).meaning(&network)
+        };
+        assert_eq!(meaning(&plain), Meaning::Other);
+        assert_eq!(meaning(&other), Meaning::Node);
+        assert_eq!(meaning(&plain), Meaning::Other);
     }
 }

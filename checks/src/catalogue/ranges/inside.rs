@@ -153,7 +153,8 @@ fn services(ask: &Ask, answers: &mut Answers) {
     let Some(index) = ask.index(answers) else {
         return;
     };
-    let Some(range) = Ranges::of(ask.world, index).services else {
+    let ranges = Ranges::of(ask.world, index);
+    let Some(range) = &ranges.services else {
         return answers.unknown("the Service network is not known; add ranges.services");
     };
     for block in blocks {
