@@ -4,9 +4,9 @@
 //! ([`file`]) and what it resolves to ([`Config`]) are two types.
 
 pub mod file;
+mod resolve;
 #[cfg(test)]
 mod tests;
-mod resolve;
 
 pub(crate) use resolve::nearest;
 pub use resolve::{ConfigError, schema};

@@ -1,5 +1,7 @@
 //! Injection: what is added, when, and that nothing else is opened.
 
+#![allow(clippy::unwrap_used)]
+
 mod cases;
 mod changes;
 mod docs;
