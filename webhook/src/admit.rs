@@ -7,7 +7,6 @@ use ringfence_checks::{Finding, Level, Occasion, Subject, Unknown, World, judge}
 use ringfence_policy::model::ObjectKey;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// Which of the two webhooks is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,8 +74,9 @@ pub enum Skip {
     Exempt,
 }
 
-/// An object with more JSON objects and lists than this is not judged: its tree would
-/// take hundreds of megabytes. 10,000 rules of two peers each stay below.
+/// With more JSON objects and lists than this, in both objects of a request together, it
+/// is not judged: the trees would take hundreds of megabytes. 10,000 rules of two peers
+/// each stay below when they are created.
 pub const MOST_NODES: usize = 150_000;
 
 // === impl Hook ===
@@ -208,19 +208,20 @@ fn decide(
     old: Option<&RawValue>,
     world: &World,
 ) -> Decision {
+    let nodes = nodes(object) + old.map_or(0, nodes);
+    if nodes > MOST_NODES {
+        return Decision::unjudged(format!(
+            "not judged: {nodes} JSON nodes, at most {MOST_NODES} are; split the object"
+        ));
+    }
     let old = old.map(|old| tree(old, request));
     let raw = match tree(object, request) {
         Ok(raw) => raw,
-        Err(Unfit::Large(nodes)) => {
-            return Decision::unjudged(format!(
-                "not judged: {nodes} JSON nodes, at most {MOST_NODES} are; split the object"
-            ));
-        }
         // An object that exists stays editable: its finalizers must go some day.
-        Err(unfit) if matches!(old, Some(Err(_))) => {
-            return Decision::unjudged(format!("not judged: {unfit}"));
+        Err(error) if matches!(old, Some(Err(_))) => {
+            return Decision::unjudged(format!("not judged: {error}"));
         }
-        Err(unfit) => return Decision::refuse(format!("request.object: {unfit}")),
+        Err(error) => return Decision::refuse(format!("request.object: {error}")),
     };
     let subject = match Subject::read(&raw) {
         Ok(subject) => subject,
@@ -275,31 +276,16 @@ fn mutate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision {
     }
 }
 
-/// Why an object is no tree that could be judged.
-#[derive(Debug)]
-enum Unfit {
-    Large(usize),
-    Json(serde_json::Error),
-}
-
-impl fmt::Display for Unfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Large(nodes) => write!(f, "{nodes} JSON nodes"),
-            Self::Json(error) => write!(f, "{error}"),
-        }
-    }
+/// JSON objects and lists, about: braces within strings count as well.
+fn nodes(object: &RawValue) -> usize {
+    let bytes = object.get().bytes();
+    bytes.filter(|b| matches!(b, b'{' | b'[')).count()
 }
 
 /// The object's JSON. What the API server knows but the object does not say yet (with
 /// `generateName`, or before the namespace was filled in) is added.
-fn tree(object: &RawValue, request: &Request) -> Result<Value, Unfit> {
-    let text = object.get();
-    let nodes = text.bytes().filter(|b| matches!(b, b'{' | b'[')).count();
-    if nodes > MOST_NODES {
-        return Err(Unfit::Large(nodes));
-    }
-    let mut value: Value = serde_json::from_str(text).map_err(Unfit::Json)?;
+fn tree(object: &RawValue, request: &Request) -> serde_json::Result<Value> {
+    let mut value: Value = serde_json::from_str(object.get())?;
     if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
         let is_missing = |v: Option<&Value>| v.is_none_or(|v| v.is_null() || *v == "");
         if is_missing(metadata.get("name")) {

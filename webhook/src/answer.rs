@@ -169,13 +169,17 @@ fn status(decision: &Decision) -> Option<Status> {
     })
 }
 
-/// What to do about a finding.
+/// What to do about a finding: the patch that mends it, where there is one; what the last
+/// paragraph of its check's text says; and where there is more to read.
 fn remedy(finding: &Finding) -> String {
     let patch = finding.patch.as_ref().map(ToString::to_string);
     let patch = patch.filter(|patch| patch.len() <= LONGEST_REMEDY);
     let mend = patch.map(|patch| format!("mend it with this JSON patch: {}", clean(&patch)));
-    let explained = catalogue::find(finding.check)
-        .map(|check| format!("`ringfence checks {}` explains it", check.id));
+    let explained = catalogue::find(finding.check).map(|check| {
+        let last = check.text.trim_end().rsplit("\n\n").next();
+        let advice = clean(last.unwrap_or_default());
+        format!("{advice} (`ringfence checks {}` explains it)", check.id)
+    });
     let parts: Vec<String> = mend.into_iter().chain(explained).collect();
     if parts.is_empty() {
         return "take it away".to_owned();

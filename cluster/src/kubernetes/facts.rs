@@ -98,7 +98,10 @@ impl Inquiry {
         };
         let masquerade = match self.kube_proxy().await {
             Told::Objects(all) => all.first().and_then(masquerade_all),
-            Told::Nothing => None,
+            // Not kubeadm's kube-proxy, or none at all. No distribution that keeps its
+            // configuration elsewhere sets this, and a warning on every policy for good
+            // would teach people not to read warnings.
+            Told::Nothing => Some(false),
             Told::Refused => before.masquerade_all,
         };
         let webhooks = self.gather(&WEBHOOKS, |o| webhook_services(o).collect());

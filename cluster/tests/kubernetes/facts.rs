@@ -113,10 +113,11 @@ async fn what_must_not_be_read_stays_unknown_and_the_rest_is_known() {
 }
 
 #[tokio::test]
-async fn without_kube_proxy_and_service_cidrs_both_are_unknown() {
+async fn ranges_no_server_tells_are_unknown_and_no_kube_proxy_masquerades_nothing() {
     let mut objects = cluster();
     objects.remove("servicecidrs");
     objects.remove("kube-proxy");
     let (facts, _) = told(objects).await;
-    assert_eq!((facts.service_ranges, facts.masquerade_all), (None, None));
+    assert_eq!(facts.service_ranges, None);
+    assert_eq!(facts.masquerade_all, Some(false));
 }

@@ -127,7 +127,8 @@ fn two_programs_that_want_the_first_place_do_not_keep_each_other_busy() {
         rig.pass(Duration::from_millis(1500));
     }
     let repairs = rig.kernel.state().writes - writes;
-    assert!((3..10).contains(&repairs), "{repairs} in five minutes");
+    // Five at once, then ten seconds apart and ever more.
+    assert!((6..=12).contains(&repairs), "{repairs} in five minutes");
     assert!(rig.metric("drift_total{what=\"first_place\"}") > 100.0);
     assert!(rig.metric("drift_total{what=\"entry_rule\"}") < 0.5);
     // An entry rule that is gone is no such contest.

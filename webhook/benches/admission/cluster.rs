@@ -1,8 +1,7 @@
 //! A cluster of 10,000 pods, 1,000 policies and 500 Services, and requests about it.
 
 use serde_json::{Value, json};
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeMap;
 
 const NAMESPACES: usize = 100;
 const PODS: usize = 10_000;
@@ -11,8 +10,8 @@ const SERVICES: usize = 500;
 /// Workloads of one namespace.
 const APPS: usize = 5;
 
-pub fn write(folder: &Path) {
-    fs::create_dir(folder).unwrap();
+/// By the plural name of their kind.
+pub fn objects() -> BTreeMap<&'static str, Vec<Value>> {
     let namespaces = (0..NAMESPACES).map(|n| {
         let name = format!("team-{n}");
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
@@ -46,15 +45,13 @@ pub fn write(folder: &Path) {
             {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
             {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53}]}});
     let policies = (0..POLICIES).map(|n| policy(n % NAMESPACES, n / NAMESPACES, 3));
-    let file = |name: &str, items: Vec<Value>| {
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-        fs::write(folder.join(name), list.to_string()).unwrap();
-    };
-    file("namespaces.json", namespaces.chain([kube_system]).collect());
-    file("nodes.json", nodes.collect());
-    file("pods.json", pods.collect());
-    file("services.json", services.chain([dns]).collect());
-    file("policies.json", policies.collect());
+    BTreeMap::from([
+        ("namespaces", namespaces.chain([kube_system]).collect()),
+        ("nodes", nodes.collect()),
+        ("pods", pods.collect()),
+        ("services", services.chain([dns]).collect()),
+        ("networkpolicies", policies.collect()),
+    ])
 }
 
 fn policy(namespace: usize, number: usize, rules: usize) -> Value {

@@ -4,6 +4,7 @@
 //! server: absolute figures are theirs together, ratios are taken in one run.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod api;
 mod cluster;
 mod load;
 mod server;
@@ -40,7 +41,7 @@ fn main() {
 async fn bench() {
     let folder = tempfile::tempdir().unwrap();
     let trust = server::certificates(folder.path());
-    cluster::write(&folder.path().join("objects"));
+    api::serve(cluster::objects(), &folder.path().join("kubeconfig")).await;
     let (server, ready) = Server::webhook(folder.path()).await;
     report(
         "ready after start",

@@ -50,7 +50,7 @@ impl Server {
         let child = Command::new(env!("CARGO_BIN_EXE_ringfence-webhook"))
             .arg(format!("--tls-cert={here}/tls.crt"))
             .arg(format!("--tls-key={here}/tls.key"))
-            .arg(format!("--objects=folder:{here}/objects"))
+            .arg(format!("--kubeconfig={here}/kubeconfig"))
             .arg(format!("--port={port}"))
             .arg(format!("--health-port={health}"))
             .arg("--bind-address=127.0.0.1")
