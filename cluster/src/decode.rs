@@ -16,7 +16,9 @@ use serde_json::Value;
 /// # Errors
 /// An object without a usable name: there is nothing it could be stored under.
 pub(crate) fn raw(kind: Kind, json: &str) -> Result<Decoded, Problem> {
+    // Serde would take a list for the fields of a struct in their order.
     let fitting = match kind {
+        _ if !json.trim_start().starts_with('{') => None,
         Kind::Pod => trimmed(
             json,
             |v: &PodView| &v.metadata,

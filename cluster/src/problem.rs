@@ -108,7 +108,9 @@ impl fmt::Display for Problem {
         if let Some((kind, key)) = &self.object {
             write!(f, "{} ", kind.as_str())?;
             // Cluster-scoped objects have an empty namespace.
-            if key.namespace.is_empty() {
+            if key.name.is_empty() {
+                f.write_str("without a name: ")?;
+            } else if key.namespace.is_empty() {
                 write!(f, "{}: ", key.name)?;
             } else {
                 write!(f, "{key}: ")?;

@@ -274,3 +274,108 @@ fn from_api_types() {
     };
     assert_eq!(from_api, parse::policy(&value).unwrap().policy);
 }
+
+/// A field, a value of every wrong type for it, and what to write instead.
+#[test_case("Pod", "metadata", "write a map"; "metadata")]
+#[test_case("Pod", "metadata.labels", "write a map"; "labels")]
+#[test_case("Pod", "metadata.labels.app", "write a string"; "label")]
+#[test_case("Pod", "metadata.annotations", "write a map"; "annotations")]
+#[test_case("Pod", "spec", "write a map"; "pod spec")]
+#[test_case("Pod", "spec.nodeName", "write a string"; "node name")]
+#[test_case("Pod", "spec.hostNetwork", "write true or false"; "host network")]
+#[test_case("Pod", "spec.containers", "write a list"; "containers")]
+#[test_case("Pod", "spec.containers[0]", "write a map"; "container")]
+#[test_case("Pod", "spec.initContainers[0].restartPolicy", "write a string"; "restart policy")]
+#[test_case("Pod", "spec.containers[0].ports", "write a list"; "container ports")]
+#[test_case("Pod", "spec.containers[0].ports[0]", "write a map"; "container port")]
+#[test_case("Pod", "spec.containers[0].ports[0].name", "write a string"; "container port name")]
+#[test_case("Pod", "spec.containers[0].ports[0].containerPort", "write a whole number"; "container port number")]
+#[test_case("Pod", "status", "write a map"; "pod status")]
+#[test_case("Pod", "status.phase", "write a string"; "phase")]
+#[test_case("Pod", "status.podIP", "write a string"; "pod address")]
+#[test_case("Pod", "status.podIPs", "write a list"; "pod addresses")]
+#[test_case("Pod", "status.podIPs[0]", "write a map"; "item of pod addresses")]
+#[test_case("Pod", "status.podIPs[0].ip", "write a string"; "one of the pod addresses")]
+#[test_case("Namespace", "metadata.labels", "write a map"; "labels of a namespace")]
+#[test_case("Node", "spec", "write a map"; "node spec")]
+#[test_case("Node", "spec.podCIDRs", "write a list"; "pod ranges")]
+#[test_case("Node", "spec.podCIDRs[0]", "write a string"; "pod range")]
+#[test_case("Node", "status", "write a map"; "node status")]
+#[test_case("Node", "status.addresses", "write a list"; "node addresses")]
+#[test_case("Node", "status.addresses[0]", "write a map"; "node address")]
+#[test_case("Node", "status.addresses[0].address", "write a string"; "text of a node address")]
+#[test_case("Service", "spec", "write a map"; "service spec")]
+#[test_case("Service", "spec.selector", "write a map"; "selector")]
+#[test_case("Service", "spec.ports", "write a list"; "service ports")]
+#[test_case("Service", "spec.ports[0]", "write a map"; "service port")]
+#[test_case("Service", "spec.ports[0].port", "write a whole number"; "service port number")]
+#[test_case("Service", "spec.ports[0].targetPort", "write a number or a name"; "target port")]
+#[test_case("Service", "spec.clusterIPs", "write a list"; "cluster addresses")]
+#[test_case("Service", "status", "write a map"; "service status")]
+#[test_case("Service", "status.loadBalancer", "write a map"; "load balancer")]
+#[test_case("Service", "status.loadBalancer.ingress", "write a list"; "load balancer ingress")]
+#[test_case("Service", "status.loadBalancer.ingress[0]", "write a map"; "item of load balancer ingress")]
+fn a_value_of_a_wrong_type_is_named_and_never_empty(kind: &str, path: &str, remedy: &str) {
+    let fits = |value: &Value| match remedy {
+        "write a map" => value.is_object(),
+        "write a list" => value.is_array(),
+        "write a string" => value.is_string(),
+        "write true or false" => value.is_boolean(),
+        "write a whole number" => value.is_i64(),
+        "write a number or a name" => value.is_i64() || value.is_string(),
+        other => panic!("{other}"),
+    };
+    let values = [
+        json!([]),
+        json!([[]]),
+        json!({}),
+        json!("x"),
+        json!(7),
+        json!(0.5),
+        json!(false),
+    ];
+    for wrong in values.into_iter().filter(|value| !fits(value)) {
+        if wrong == json!([[]]) && remedy == "write a list" {
+            continue;
+        }
+        let mut object = json!({
+            "apiVersion": "v1", "kind": kind,
+            "metadata": {"namespace": "shop", "name": "it"},
+        });
+        put(&mut object, path, wrong.clone());
+        let error = parse::object(&object).unwrap_err();
+        assert_eq!((&*error.path, &*error.found), (path, &*wrong.to_string()));
+        assert!(error.remedy.starts_with(remedy), "{error}");
+        if path != "metadata" {
+            assert!(error.to_string().starts_with(&format!("{kind} shop/it: ")));
+        }
+    }
+}
+
+/// Puts a value at a path, and makes what leads there.
+fn put(object: &mut Value, path: &str, value: Value) {
+    let pointer = path.replace(['.', '['], "/").replace(']', "");
+    let mut place = object;
+    for step in pointer.split('/') {
+        if step == "0" {
+            if place.is_null() {
+                *place = json!([null]);
+            }
+            place = &mut place[0];
+        } else {
+            place = &mut place[step];
+        }
+    }
+    *place = value;
+}
+
+#[test]
+fn items_of_a_list_of_objects_are_no_lists() {
+    let containers = json!([["web", [["http", 80, "TCP"]]]]);
+    let object = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": "shop", "name": "it"}, "spec": {"containers": containers},
+    });
+    let error = parse::object(&object).unwrap_err();
+    assert_eq!(error.path, "spec.containers[0]");
+}

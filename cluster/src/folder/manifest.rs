@@ -16,7 +16,8 @@ pub(super) struct Manifest {
     pub(super) objects: Vec<(Place, Decoded)>,
     /// What belongs to no object of it.
     pub(super) problems: Vec<Problem>,
-    /// The file, or the rest of it, is no YAML or JSON.
+    /// Something in it cannot be told to be an object: the rest of the file is no YAML or
+    /// JSON, or a document has no kind or no name. Which objects it meant is unknown.
     pub(super) broken: bool,
     /// Every object of it as it is written, of whatever kind; only when that is wanted.
     pub(super) written: Vec<Written>,
@@ -51,7 +52,6 @@ impl Manifest {
             let form = if json { "JSON" } else { "YAML" };
             let message = format!("is no {form} from here on: {message}");
             reader.problem(line, Severity::Error, Cause::Syntax, message);
-            reader.manifest.broken = true;
         }
         reader.manifest
     }
@@ -220,11 +220,18 @@ impl Reader<'_> {
                     problem.object = Some((kind, decoded.key.clone()));
                     problem.place = Some(place.clone());
                 }
-                self.manifest.objects.push((place, decoded));
+                if kind == Kind::NetworkPolicy && decoded.object.is_none() {
+                    // Half a name is no name: there is nothing that could be closed.
+                    self.manifest.problems.append(&mut decoded.problems);
+                    self.manifest.broken = true;
+                } else {
+                    self.manifest.objects.push((place, decoded));
+                }
             }
             Err(mut problem) => {
                 problem.place = Some(self.place(line));
                 self.manifest.problems.push(problem);
+                self.manifest.broken = true;
             }
         }
     }
@@ -252,6 +259,7 @@ impl Reader<'_> {
 
     fn problem(&mut self, line: usize, severity: Severity, cause: Cause, message: String) {
         let place = Some(self.place(line));
+        self.manifest.broken |= severity == Severity::Error;
         self.manifest.problems.push(Problem {
             severity,
             cause,

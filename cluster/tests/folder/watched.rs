@@ -7,6 +7,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
+use test_case::test_case;
+
+const NAMESPACE: &str =
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n";
+const NODE: &str =
+    "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDR: 10.0.0.0/24}\n";
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {ports: [{port: 80}]}\n";
 
 struct Watched {
     feed: Feed,
@@ -111,6 +118,61 @@ async fn a_pod_that_breaks_keeps_its_state() {
     assert_eq!(watched.caught_up(folder.path()).await, 0);
     assert!(watched.pod("web"));
     assert_eq!(watched.store.problems().count(), 1);
+}
+
+/// Whatever is written in the place of an object: what was known before stands, and what
+/// is wrong is said.
+#[test_case(POD, "spec: {nodeName: n1}", "spec: []", "a.yaml:1: Pod shop/web: spec: found []; write a map"; "a pod's spec is a list")]
+#[test_case(POD, "status: {podIP: 10.0.0.1}", "status: up", "Pod shop/web: status: found \"up\"; write a map"; "a pod's status is a word")]
+#[test_case(NAMESPACE, "labels: {team: a}", "labels: []", "Namespace shop: metadata.labels: found []; write a map"; "a namespace's labels are a list")]
+#[test_case(NODE, "spec: {podCIDR: 10.0.0.0/24}", "spec: []", "Node n1: spec: found []; write a map"; "a node's spec is a list")]
+#[test_case(NODE, "metadata: {name: n1}", "metadata: [n1]", "a.yaml:1: Node without a name: metadata: found [\"n1\"]; write a map"; "a node's metadata are a list")]
+#[test_case(SERVICE, "spec: {ports: [{port: 80}]}", "spec: [80]", "Service shop/web: spec: found [80]; write a map"; "a service's spec is a list")]
+#[test_case(SERVICE, "ports: [{port: 80}]", "ports: [[80]]", "Service shop/web: spec.ports[0]: found [80]; write a map"; "a service's port is a list")]
+#[test_case(DENY, "metadata: {name: deny, namespace: shop}", "metadata: []", "NetworkPolicy without a name: metadata: found []; write a map"; "a policy's metadata are a list")]
+#[test_case(DENY, "namespace: shop", "namespace: [shop]", "NetworkPolicy deny: metadata.namespace: found [\"shop\"]"; "a policy's namespace is a list")]
+#[test_case(DENY, "name: deny", "name: 7", "metadata.name: found 7; give the policy a name"; "a policy's name is a number")]
+#[test_case(DENY, "kind: NetworkPolicy", "kind: []", "has no kind"; "a policy's kind is a list")]
+#[test_case(DENY, "kind: NetworkPolicy\n", "", "has no kind"; "a policy without kind")]
+#[test_case(DENY, DENY, "[]", "is no object"; "a list for a policy")]
+#[tokio::test]
+async fn what_is_of_a_wrong_type_changes_nothing(good: &str, part: &str, wrong: &str, says: &str) {
+    let folder = folder_of(&[("a.yaml", good.as_bytes())]);
+    let mut watched = Watched::new(folder.path());
+    assert_eq!(watched.caught_up(folder.path()).await, 1);
+    let bad = good.replace(part, wrong);
+    assert_ne!(bad, good);
+    replace(&folder.path().join("a.yaml"), &bad);
+    assert_eq!(watched.caught_up(folder.path()).await, 0);
+    let said: Vec<_> = watched.store.problems().map(ToString::to_string).collect();
+    assert!(said.iter().any(|line| line.contains(says)), "{said:?}");
+    replace(&folder.path().join("a.yaml"), good);
+    assert_eq!(watched.caught_up(folder.path()).await, 0);
+    assert_eq!(watched.store.problems().count(), 0);
+}
+
+/// A policy whose name can be read is closed instead.
+#[test_case("spec: []"; "spec is a list")]
+#[test_case("spec: everything"; "spec is a word")]
+#[test_case("spec: {podSelector: []}"; "selector is a list")]
+#[test_case("spec: {podSelector: {}, ingress: {}}"; "rules are a map")]
+#[test_case("spec: {podSelector: {}, ingress: [[]]}"; "a rule is a list")]
+#[test_case("spec: {podSelector: {}, ingress: [{from: {}}]}"; "peers are a map")]
+#[test_case("spec: {podSelector: {}, ingress: [{from: [[]]}]}"; "a peer is a list")]
+#[test_case("spec: {podSelector: {}, ingress: [{ports: 80}]}"; "ports are a number")]
+#[test_case("spec: {podSelector: {}, ingress: [{ports: [80]}]}"; "a port is a number")]
+#[tokio::test]
+async fn a_policy_of_a_wrong_type_is_closed(wrong: &str) {
+    let open = DENY.replace("podSelector: {}", "podSelector: {}, ingress: [{}]");
+    let folder = folder_of(&[("a.yaml", open.as_bytes())]);
+    let mut watched = Watched::new(folder.path());
+    watched.caught_up(folder.path()).await;
+    let bad = DENY.replace("spec: {podSelector: {}}", wrong);
+    replace(&folder.path().join("a.yaml"), &bad);
+    assert_eq!(watched.caught_up(folder.path()).await, 1);
+    let policy = watched.store.snapshot().policies.values().next().unwrap();
+    assert!(policy.fault.is_some());
+    assert_eq!(policy.ingress.as_deref(), Some(&[][..]));
 }
 
 /// As the kubelet does it: every file is a link through `..data`, which is swapped.

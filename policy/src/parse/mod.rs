@@ -28,6 +28,7 @@ use crate::snapshot::{Kind, Object};
 use errors::{Errors, show};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 
 /// An object and what could not be read of it; `Err` when not even its name can.
 pub type Lenient<T> = Result<(T, Vec<ParseError>), ParseError>;
@@ -80,19 +81,47 @@ fn view<'a, V: Deserialize<'a>, T>(
     read: impl FnOnce(V) -> Lenient<T>,
 ) -> Lenient<T> {
     let errors = Errors::new(kind.as_str(), named(value));
+    metadata(&errors, value)?;
     let version = value.get("apiVersion").unwrap_or(&Value::Null);
     if !matches!(version.as_str(), Some("v1")) && !version.is_null() {
         return Err(errors.error("apiVersion", show(version), "write v1"));
     }
     let view = serde_path_to_error::deserialize(value).map_err(|e| {
+        let found = at(value, e.path()).map_or_else(|| "nothing".to_owned(), show);
         let path = e.path().to_string();
-        errors.error(
-            path,
-            e.into_inner().to_string(),
-            "write a value of the type that is expected",
-        )
+        errors.error(path, found, expected(&e.into_inner().to_string()))
     })?;
     read(view)
+}
+
+/// Reports metadata of a wrong type: without it there is no name to report anything under.
+fn metadata(errors: &Errors, object: &Value) -> Result<(), ParseError> {
+    let remedy = "write a map with the object's name, and its namespace where it has one";
+    match object.get("metadata") {
+        None | Some(Value::Null | Value::Object(_)) => Ok(()),
+        Some(found) => Err(errors.error("metadata", show(found), remedy)),
+    }
+}
+
+/// The value at a path.
+fn at<'a>(value: &'a Value, path: &Path) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, step| match step {
+        Segment::Seq { index } => value.get(index),
+        Segment::Map { key } => value.get(key),
+        Segment::Enum { .. } | Segment::Unknown => Some(value),
+    })
+}
+
+/// What to write, from serde's "invalid type: sequence, expected a map".
+fn expected(message: &str) -> String {
+    match message.rsplit_once("expected ").map_or(message, |(_, e)| e) {
+        "i64" => "write a whole number, without quotes".to_owned(),
+        "a boolean" => "write true or false, without quotes".to_owned(),
+        "a sequence" => "write a list, with a dash before each item".to_owned(),
+        "a map" => "write a map of names to values".to_owned(),
+        "a string" => "write a string, in quotes if it looks like a number or yes/no".to_owned(),
+        other => format!("write {other}"),
+    }
 }
 
 /// As much of the key as can be read, for messages.

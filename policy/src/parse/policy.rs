@@ -25,6 +25,7 @@ const FAULTS_SHOWN: usize = 20;
 /// When not even namespace and name can be read.
 pub fn policy(object: &Value) -> Result<Parsed, ParseError> {
     let mut errors = Errors::new("NetworkPolicy", named(object));
+    super::metadata(&errors, object)?;
     for field in ["namespace", "name"] {
         let found = object.get("metadata").and_then(|m| m.get(field));
         if found.and_then(Value::as_str).is_none_or(str::is_empty) {

@@ -5,14 +5,57 @@
 //! that is absent and a field that is `null` are the same.
 
 use crate::model::Name;
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// `null` as the default value, which is how Go reads it.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// An object, and nothing else: serde takes a list for a struct's fields in their order,
+/// so that `spec: []` would read as an empty spec.
+struct Mapping<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Mapping<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Mapping<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Mapping<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Mapping)
+            }
+        }
+        deserializer.deserialize_map(Object(PhantomData))
+    }
+}
+
+/// A map, or `null`.
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let object: Option<Mapping<T>> = Option::deserialize(deserializer)?;
+    Ok(object.map(|Mapping(object)| object).unwrap_or_default())
+}
+
+/// A list of maps, or `null`.
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let objects: Option<Vec<Mapping<T>>> = Option::deserialize(deserializer)?;
+    let objects = objects.unwrap_or_default().into_iter();
+    Ok(objects.map(|Mapping(object)| object).collect())
 }
 
 /// `metadata`
@@ -37,7 +80,7 @@ pub struct Metadata {
     /// `deletionTimestamp`: whether it is there is all that matters.
     pub deletion_timestamp: Option<IgnoredAny>,
     /// `annotations`, the few that are read.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub annotations: Annotations,
 }
 
@@ -61,13 +104,13 @@ pub struct Annotations {
 #[serde(default)]
 pub struct PodView {
     /// `metadata`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub metadata: Metadata,
     /// `spec`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub spec: PodSpec,
     /// `status`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub status: PodStatus,
 }
 
@@ -82,10 +125,10 @@ pub struct PodSpec {
     #[serde(deserialize_with = "nullable")]
     pub host_network: bool,
     /// `containers`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub containers: Vec<Container>,
     /// `initContainers`; those with `restartPolicy: Always` are sidecars and listen.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub init_containers: Vec<Container>,
 }
 
@@ -96,7 +139,7 @@ pub struct Container {
     /// `restartPolicy`; set on init containers only.
     pub restart_policy: Option<Name>,
     /// `ports`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub ports: Vec<ContainerPort>,
 }
 
@@ -122,7 +165,7 @@ pub struct PodStatus {
     #[serde(rename = "podIP")]
     pub pod_ip: Option<Name>,
     /// `podIPs`
-    #[serde(rename = "podIPs", deserialize_with = "nullable")]
+    #[serde(rename = "podIPs", deserialize_with = "objects")]
     pub pod_ips: Vec<Ip>,
 }
 
@@ -139,7 +182,7 @@ pub struct Ip {
 #[serde(default)]
 pub struct NamespaceView {
     /// `metadata`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub metadata: Metadata,
 }
 
@@ -148,13 +191,13 @@ pub struct NamespaceView {
 #[serde(default)]
 pub struct NodeView {
     /// `metadata`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub metadata: Metadata,
     /// `spec`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub spec: NodeSpec,
     /// `status`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub status: NodeStatus,
 }
 
@@ -175,7 +218,7 @@ pub struct NodeSpec {
 #[serde(default)]
 pub struct NodeStatus {
     /// `addresses`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub addresses: Vec<NodeAddress>,
 }
 
@@ -196,13 +239,13 @@ pub struct NodeAddress {
 #[serde(default)]
 pub struct ServiceView {
     /// `metadata`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub metadata: Metadata,
     /// `spec`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub spec: ServiceSpec,
     /// `status`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub status: ServiceStatus,
 }
 
@@ -226,7 +269,7 @@ pub struct ServiceSpec {
     #[serde(deserialize_with = "nullable")]
     pub selector: BTreeMap<Name, Name>,
     /// `ports`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub ports: Vec<ServicePortView>,
     /// `externalTrafficPolicy`
     pub external_traffic_policy: Option<Name>,
@@ -257,7 +300,7 @@ pub struct ServicePortView {
 
 /// A number or a name.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a number or a name")]
 pub enum IntOrString {
     /// A number.
     Int(i64),
@@ -270,7 +313,7 @@ pub enum IntOrString {
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceStatus {
     /// `loadBalancer`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object")]
     pub load_balancer: LoadBalancer,
 }
 
@@ -279,6 +322,6 @@ pub struct ServiceStatus {
 #[serde(default)]
 pub struct LoadBalancer {
     /// `ingress`
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub ingress: Vec<Ip>,
 }
