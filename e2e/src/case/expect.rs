@@ -4,6 +4,7 @@ use super::arrive::Names;
 use crate::probe::Transport;
 use crate::truth::Cell;
 use anyhow::{Result, ensure};
+use ringfence_policy::model::Protocol;
 use std::net::IpAddr;
 
 /// Questions, and the case's own answers. The oracle answers too, and both must agree.
@@ -137,6 +138,12 @@ impl Expect {
             );
         }
         Ok(cells)
+    }
+
+    /// Whether it sends this protocol.
+    pub fn sends(&self, wanted: Protocol) -> bool {
+        let sends = |t: &Transport| matches!(t, Transport::Port(sent, _) if *sent == wanted);
+        self.transports.iter().any(sends)
     }
 
     /// A title for the table.

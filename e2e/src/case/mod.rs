@@ -34,6 +34,8 @@ pub struct Case {
     pub name: &'static str,
     /// Which document, trap or suite it comes from.
     pub source: &'static str,
+    /// Titles of Kubernetes' own suite that it shows.
+    pub shows: Vec<&'static str>,
     /// Words to select cases by.
     pub tags: Vec<&'static str>,
     /// Pods, `namespace/name` or `namespace/name@node`.
@@ -125,6 +127,7 @@ impl Case {
         Self {
             name,
             source,
+            shows: Vec::new(),
             tags: Vec::new(),
             pods: NINE.to_vec(),
             nodes: 2,
@@ -139,6 +142,12 @@ impl Case {
             only: None,
             steps: Vec::new(),
         }
+    }
+
+    /// Says which titles of Kubernetes' own suite it shows.
+    pub fn shows(mut self, titles: &[&'static str]) -> Self {
+        self.shows.extend(titles);
+        self
     }
 
     /// Adds words to select it by.

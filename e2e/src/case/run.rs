@@ -6,9 +6,11 @@ use self::play::Play;
 use super::stage::{ObjectsKind, Setup, Stage};
 use super::{Case, Step};
 use crate::fabric::{Placement, PodKind, Topology};
+use crate::probe::has_sctp;
 use crate::truth::Row;
 use anyhow::Context;
-use serde::Serialize;
+use ringfence_policy::model::Protocol;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -49,7 +51,7 @@ impl Kinds {
 }
 
 /// One thing that was wrong.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Whose fault it is.
     pub fault: Fault,
@@ -60,7 +62,7 @@ pub struct Failure {
 }
 
 /// Whose fault a failure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fault {
     /// A packet did what it must not: whoever enforces.
@@ -253,6 +255,10 @@ impl Runner {
         }
         if self.options.enforcer.is_none() && case.steps.iter().any(|s| matches!(s, Step::Do(..))) {
             return Some("needs an enforcer to act on".into());
+        }
+        let sctp = |s: &Step| matches!(s, Step::Expect(e) if e.sends(Protocol::Sctp));
+        if case.steps.iter().any(sctp) && !has_sctp() {
+            return Some("this kernel has no SCTP sockets".into());
         }
         None
     }

@@ -13,12 +13,14 @@ pub use server::{Net, PORTS};
 pub use stream::{Hearing, Side, Stream};
 
 use ringfence_policy::model::Protocol;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What became of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The nonce came back.
     Allowed,
@@ -79,6 +81,11 @@ pub const fn tcp(port: u16) -> Transport {
 /// UDP to `port`.
 pub const fn udp(port: u16) -> Transport {
     Transport::Port(Protocol::Udp, port)
+}
+
+/// SCTP to `port`. Few kernels come with its sockets: see [`has_sctp`].
+pub const fn sctp(port: u16) -> Transport {
+    Transport::Port(Protocol::Sctp, port)
 }
 
 /// An echo request.

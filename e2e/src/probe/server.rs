@@ -4,10 +4,11 @@
 //! `ring NONCE` is answered with `NONCE CLIENT-ADDRESS HOST`, `flow ID ...` hands the
 //! server's end of a long-lived flow to whoever opened it ([`super::Stream`]).
 
-use super::Transport;
+use super::{Transport, has_sctp};
 use crate::fabric::{Netns, World};
 use anyhow::{Context, Result};
 use ringfence_policy::model::Protocol;
+use socket2::{Domain, Protocol as Ip, Socket, Type};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
-/// The ports on which every pod, node and external address listens, TCP and UDP.
+/// The ports on which every pod, node and external address listens: TCP, UDP and, where
+/// the kernel has it, SCTP.
 pub const PORTS: [u16; 2] = [80, 81];
 
 /// The server's end of a flow, as it reaches the opener.
@@ -51,11 +53,15 @@ impl Net {
             listening: BTreeSet::new(),
             waiting: Waiting::default(),
         };
+        let mut protocols = vec![Protocol::Tcp, Protocol::Udp];
+        if has_sctp() {
+            protocols.push(Protocol::Sctp);
+        }
+        let ports: Vec<(Protocol, u16)> = protocols
+            .iter()
+            .flat_map(|protocol| PORTS.map(|port| (*protocol, port)))
+            .collect();
         for host in world.hosts() {
-            let ports: Vec<(Protocol, u16)> = PORTS
-                .iter()
-                .flat_map(|port| [(Protocol::Tcp, *port), (Protocol::Udp, *port)])
-                .collect();
             net.listen(&host.name, &host.netns, &host.addresses, &ports)?;
         }
         Ok(net)
@@ -141,7 +147,16 @@ fn bind((address, protocol, port): (IpAddr, Protocol, u16)) -> Result<Bound> {
             socket.set_nonblocking(true)?;
             Bound::Udp(socket)
         }
-        Protocol::Sctp => anyhow::bail!("{}: this harness has no SCTP server", what()),
+        // One to one, it is a stream as TCP's are.
+        Protocol::Sctp => {
+            let address = SocketAddr::new(address, port);
+            let domain = Domain::for_address(address);
+            let socket = Socket::new(domain, Type::STREAM, Some(Ip::SCTP)).with_context(what)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into()).with_context(what)?;
+            socket.listen(64).with_context(what)?;
+            Bound::Tcp(socket.into())
+        }
     })
 }
 

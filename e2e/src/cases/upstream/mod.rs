@@ -1,4 +1,9 @@
-//! The semantics that Kubernetes' own suite checks (test/e2e/network/netpol).
+//! The semantics that Kubernetes' own suite checks (test/e2e/network/netpol), title by
+//! title (`titles.txt`), and those beside them that it leaves out.
+
+mod egress;
+mod ingress;
+mod protocols;
 
 use crate::case::{Case, cells, matrix};
 use crate::probe::{icmp, tcp, udp};
@@ -7,7 +12,8 @@ const SUITE: &str = "kubernetes test/e2e/network/netpol";
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    [directions(), peers(), ports(), blocks(), updates()].concat()
+    let here = [directions(), peers(), ports(), blocks(), updates()].concat();
+    [here, ingress::cases(), egress::cases(), protocols::cases()].concat()
 }
 
 fn case(name: &'static str) -> Case {
@@ -17,19 +23,35 @@ fn case(name: &'static str) -> Case {
 fn directions() -> Vec<Case> {
     vec![
         case("default-deny-ingress")
+            .shows(&[
+                "should support a 'default-deny-ingress' policy",
+                "UDP: should support a 'default-deny-ingress' policy",
+            ])
             .policy("x/deny", "{podSelector: {}, policyTypes: [Ingress]}")
             .expect(own(matrix(&[tcp(80), udp(80), icmp()]).denied("*", "x/*"))),
         case("default-deny-egress")
+            .shows(&[
+                "should deny egress from all pods in a namespace",
+            ])
             .policy("x/deny", "{podSelector: {}, policyTypes: [Egress]}")
             .expect(own(matrix(&[tcp(80), udp(80), icmp()]).denied("x/*", "*"))),
         case("default-deny-all")
+            .shows(&[
+                "should support a 'default-deny-all' policy",
+            ])
             .policy("x/deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
             .expect(own(matrix(&[tcp(80), udp(81)]).denied("*", "x/*").denied("x/*", "*"))),
         case("allow-all-beside-deny")
+            .shows(&[
+                "should support allow-all policy",
+            ])
             .policy("x/deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
             .policy("x/allow", "{podSelector: {}, ingress: [{}], egress: [{}], policyTypes: [Ingress, Egress]}")
             .expect(matrix(&[tcp(80), udp(80), icmp()]).allowed("*", "*")),
         case("directions-are-independent")
+            .shows(&[
+                "should enforce policies to check ingress and egress policies can be controlled independently based on PodSelector",
+            ])
             .policy("x/in", "{podSelector: {matchLabels: {pod: a}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}]}]}")
             .policy("x/out", "{podSelector: {matchLabels: {pod: a}}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {ns: y}}}]}]}")
             .expect(own(
@@ -53,20 +75,37 @@ fn own(mut expect: crate::case::Expect) -> crate::case::Expect {
 fn peers() -> Vec<Case> {
     vec![
         case("allow-namespace")
+            .shows(&[
+                "should enforce policy to allow traffic only from a different namespace, based on NamespaceSelector",
+            ])
             .policy("x/from-y", "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}}]}]}")
             .expect(own(matrix(&[tcp(80), udp(80)]).denied("*", "x/*").allowed("y/*", "x/*"))),
         case("allow-default-namespace-label")
+            .shows(&[
+                "should enforce policy to allow traffic based on NamespaceSelector with MatchLabels using default ns label",
+            ])
             .policy("x/from-z", "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: z}}}]}]}")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/*").allowed("z/*", "x/*"))),
         case("selectors-and")
+            .shows(&[
+                "should enforce policy based on PodSelector and NamespaceSelector",
+                "should enforce policy to allow traffic only from a pod in a different namespace based on PodSelector and NamespaceSelector",
+                "UDP: should enforce policy to allow traffic only from a pod in a different namespace based on PodSelector and NamespaceSelector",
+            ])
             .tags(&["seed-001"])
             .policy("x/and", "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}, podSelector: {matchLabels: {pod: b}}}]}]}")
-            .expect(own(matrix(&[tcp(80)]).denied("*", "x/a").allowed("y/b", "x/a"))),
+            .expect(own(matrix(&[tcp(80), udp(80)]).denied("*", "x/a").allowed("y/b", "x/a"))),
         case("selectors-or")
+            .shows(&[
+                "should enforce policy based on PodSelector or NamespaceSelector",
+            ])
             .tags(&["seed-001"])
             .policy("x/or", "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}}, {podSelector: {matchLabels: {pod: b}}}]}]}")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/a").allowed("y/*", "x/a").allowed("x/b", "x/a"))),
         case("selector-expressions")
+            .shows(&[
+                "should enforce policy based on Multiple PodSelectors and NamespaceSelectors",
+            ])
             .policy("x/not", "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: ns, operator: NotIn, values: [x, z]}]}, podSelector: {matchExpressions: [{key: pod, operator: In, values: [a, c]}]}}]}]}")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/a").allowed("y/a", "x/a").allowed("y/c", "x/a"))),
         case("policies-add-up")
@@ -93,10 +132,16 @@ fn ports() -> Vec<Case> {
             .expect(matrix(&[tcp(80)]).allowed("*", "*"))
             .expect(own(matrix(&[tcp(81), udp(80), icmp()]).denied("*", "x/*"))),
         case("port-by-name")
+            .shows(&[
+                "should allow ingress access on one named port",
+            ])
             .policy("x/named", "{podSelector: {}, ingress: [{ports: [{port: serve-81-tcp}, {port: serve-80-udp, protocol: UDP}]}]}")
             .expect(matrix(&[tcp(81), udp(80)]).allowed("*", "*"))
             .expect(own(matrix(&[tcp(80), udp(81)]).denied("*", "x/*"))),
         case("egress-port-by-name")
+            .shows(&[
+                "should allow egress access on one named port",
+            ])
             .policy("x/named", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: serve-81-tcp}]}]}")
             .expect(matrix(&[tcp(81)]).allowed("*", "*"))
             .expect(own(matrix(&[tcp(80), udp(81)]).denied("x/*", "*"))),
@@ -129,6 +174,9 @@ fn blocks() -> Vec<Case> {
                     .allowed("net172-1", "x/a"),
             ),
         case("egress-to-block")
+            .shows(&[
+                "should allow egress access to server in CIDR block",
+            ])
             .tags(&["seed-003", "seed-004"])
             .policy("x/block", "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 14.215.0.0/16}}]}]}")
             .expect(
@@ -150,11 +198,17 @@ fn blocks() -> Vec<Case> {
 fn updates() -> Vec<Case> {
     vec![
         case("update-policy")
+            .shows(&[
+                "should enforce updated policy",
+            ])
             .policy("x/in", "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: y}}}]}]}")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/*").allowed("y/*", "x/*")))
             .policy("x/in", "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: z}}}]}]}")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/*").allowed("z/*", "x/*"))),
         case("update-pod-labels")
+            .shows(&[
+                "should allow ingress access from updated pod",
+            ])
             .policy("x/in", "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{podSelector: {matchLabels: {role: friend}}}]}]}")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/a")))
             .label("Pod x/b", &[("role", "friend")])
@@ -162,19 +216,42 @@ fn updates() -> Vec<Case> {
             .unlabel("Pod x/b", "role")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/a"))),
         case("update-namespace-labels")
+            .shows(&[
+                "should allow ingress access from updated namespace",
+            ])
             .policy("x/in", "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: red}}}]}]}")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/*")))
             .label("Namespace y", &[("team", "red")])
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/*").allowed("y/*", "x/*"))),
         case("relabelled-pod-is-selected")
+            .shows(&[
+                "should deny ingress access to updated pod",
+            ])
             .policy("x/deny", "{podSelector: {matchLabels: {shut: 'yes'}}, policyTypes: [Ingress]}")
             .expect(matrix(&[tcp(80)]).allowed("*", "*"))
             .label("Pod x/c", &[("shut", "yes")])
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/c"))),
         case("delete-policy")
+            .shows(&[
+                "should stop enforcing policies after they are deleted",
+            ])
             .policy("x/deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
             .expect(own(matrix(&[tcp(80)]).denied("*", "x/*").denied("x/*", "*")))
             .delete("NetworkPolicy x/deny")
             .expect(matrix(&[tcp(80), udp(80)]).allowed("*", "*")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_title_of_the_suite_is_shown_and_no_other() {
+        let titles: BTreeSet<&str> = include_str!("titles.txt").lines().collect();
+        assert_eq!(titles.len(), 48);
+        let cases = super::cases();
+        let shown: BTreeSet<&str> = cases.iter().flat_map(|c| c.shows.clone()).collect();
+        assert_eq!(titles, shown);
+    }
 }
