@@ -100,15 +100,15 @@ pub async fn post(
     let recorder = Recorder::new(client, reporter);
     let mut forbidden = false;
     while let Some(notice) = notices.recv().await {
-        if let Err(error) = recorder
-            .publish(&event(&notice, &node), &reference(&notice))
-            .await
-        {
+        let (event, reference) = (event(&notice, &node), reference(&notice));
+        let posted = recorder.publish(&event, &reference).await;
+        let before =
+            std::mem::replace(&mut forbidden, matches!(&posted, Err(e) if is_forbidden(e)));
+        if let Err(error) = posted {
             metrics.failed(Trouble::Event.label());
-            let first = !std::mem::replace(&mut forbidden, is_forbidden(&error));
-            if !is_forbidden(&error) {
+            if !forbidden {
                 tracing::warn!(%error, policy = %notice.policy, "cannot post an Event");
-            } else if first {
+            } else if !before {
                 tracing::warn!(
                     %error,
                     "may not post Events: allow create and patch on events of events.k8s.io in the \
