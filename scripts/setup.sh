@@ -2,6 +2,7 @@
 # Installs what a target needs, or says in one sentence what to install.
 #   scripts/setup.sh net     iptables, ipset, nftables, conntrack, iproute2
 #   scripts/setup.sh deny    cargo-deny, for `make lint`
+#   scripts/setup.sh kind    a Docker daemon and debootstrap, where no Docker answers
 #   scripts/setup.sh bench   nginx and ab, for the Service benchmark
 set -euo pipefail
 
@@ -31,6 +32,9 @@ case "${1:-}" in
 net)
   need iptables iptables ipset ipset nft nftables conntrack conntrack ip iproute2
   ;;
+kind)
+  docker version >/dev/null 2>&1 || need docker docker.io dockerd docker.io debootstrap debootstrap
+  ;;
 bench)
   need nginx nginx-light ab apache2-utils
   ;;
@@ -38,7 +42,7 @@ deny)
   command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny --version 0.20.2
   ;;
 *)
-  echo "usage: scripts/setup.sh net|bench|deny" >&2
+  echo "usage: scripts/setup.sh net|kind|bench|deny" >&2
   exit 2
   ;;
 esac

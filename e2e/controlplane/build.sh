@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds the programs of a Kubernetes control plane, for `make e2e FABRIC=netns`.
+# Builds the programs of a Kubernetes control plane, for `make e2e FABRIC=netns`; and those of its
+# nodes, for the node image of e2e/kind.
 #
-#   e2e/controlplane/build.sh [BINDIR]      default: .cache/controlplane in the repository's root
+#   e2e/controlplane/build.sh [BINDIR] [nodes]     default: .cache/controlplane in the repository's root
 #
 # The versions are pinned in go.mod beside this file. Sources come through Go's own module proxy
 # setting (GOPROXY); no image registry is needed. A cold build takes four minutes of two cores and
@@ -11,6 +12,16 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${1:-$here/../../.cache/controlplane}
 programs="etcd kube-apiserver kube-controller-manager kube-proxy kubectl coredns"
+packages="go.etcd.io/etcd/server/v3
+    k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager
+    k8s.io/kubernetes/cmd/kube-proxy k8s.io/kubernetes/cmd/kubectl"
+minutes=5
+if [ "${2:-}" = nodes ]; then
+    programs="$programs kubelet kubeadm kube-scheduler"
+    packages="$packages k8s.io/kubernetes/cmd/kubelet k8s.io/kubernetes/cmd/kubeadm
+        k8s.io/kubernetes/cmd/kube-scheduler"
+    minutes=9
+fi
 
 current() {
     for program in $programs; do
@@ -47,8 +58,8 @@ minor=${kubernetes#v1.}
 version=k8s.io/component-base/version
 ldflags="-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*} -X $version.gitTreeState=clean"
 
-echo "Building etcd, Kubernetes $kubernetes and CoreDNS into $bin (about 5 minutes, seconds when Go has them cached)" >&2
-(cd "$here" && CGO_ENABLED=0 go build -mod=readonly -buildvcs=false -trimpath -ldflags="$ldflags" -o "$work/" tool)
+echo "Building etcd, Kubernetes $kubernetes and CoreDNS into $bin (about $minutes minutes, seconds when Go has them cached)" >&2
+(cd "$here" && CGO_ENABLED=0 go build -mod=readonly -buildvcs=false -trimpath -ldflags="$ldflags" -o "$work/" $packages)
 
 # A module of its own: it needs other versions of the same libraries.
 (cd "$here/coredns" && CGO_ENABLED=0 go build -mod=readonly -buildvcs=false -trimpath -ldflags="-s -w" -o "$work/coredns" .)

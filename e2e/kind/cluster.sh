@@ -1,0 +1,54 @@
+#!/bin/bash
+# A kind cluster of one control plane and two workers, unless the one named by CLUSTER is
+# there. Prints what it does; ends when nodes and DNS are ready.
+#
+#   PODS=routed|bridge           how pods are plugged in (cni.sh)
+#   PROXY=iptables|nftables      kube-proxy's mode
+. "$(dirname "$0")/env.sh"
+
+command -v kind >/dev/null || {
+  (cd "$HERE/kind" && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags="-s -w" -o "$KIND_CACHE/bin/kind" sigs.k8s.io/kind)
+  lap "kind"
+}
+command -v kubectl >/dev/null || fail "kubectl is missing (https://kubernetes.io/docs/tasks/tools)"
+
+if inside kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; then
+  say "using the cluster $CLUSTER, which is here"
+  inside kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG" 2>/dev/null
+  exit
+fi
+image=$("$HERE/node-image.sh")
+SECONDS_AT=$(date +%s%N)
+
+# In a daemon of our own nothing else can be in the way, so that the nodes get the network
+# of the documents (seed 002). kind uses the network called `kind` if there is one.
+if [ -S "$RUN/docker.sock" ] && ! docker network inspect kind >/dev/null 2>&1; then
+  docker network create --subnet 10.102.123.0/24 -o com.docker.network.driver.mtu=1500 kind >/dev/null
+fi
+log=$KIND_CACHE/log/cluster
+inside kind create cluster --name "$CLUSTER" --image "$image" --kubeconfig "$KUBECONFIG" --retain --config=- >"$log" 2>&1 <<YAML || {
+kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+networking:
+  disableDefaultCNI: true
+  kubeProxyMode: ${PROXY:-iptables}
+  # As on the netns fabric, so that the documents' ranges mean the same.
+  podSubnet: 10.16.0.0/14
+  serviceSubnet: 10.96.0.0/16
+nodes:
+- role: control-plane
+- role: worker
+- role: worker
+kubeadmConfigPatches:
+- |
+  kind: KubeletConfiguration
+  failCgroupV1: false
+YAML
+  tail -20 "$log" >&2
+  fail "kind create cluster failed; its log is $log, the nodes' logs: docker logs $CLUSTER-control-plane"
+}
+lap "kind create cluster"
+"$HERE/cni.sh"
+inside kubectl wait --for=condition=Ready nodes --all --timeout=120s >/dev/null
+inside kubectl -n kube-system rollout status deployment/coredns daemonset/kube-proxy --timeout=120s >/dev/null
+lap "pod network, nodes, DNS"

@@ -1,0 +1,48 @@
+#!/bin/bash
+# The pod network: one configuration for each node from its pod range, and routes to the
+# others'. It carries packets and knows nothing of policies, other than kind's own kindnet,
+# which has enforced them since 2024: a deny would hold without us.
+#
+#   PODS=routed    pods behind host routes (the default)
+#   PODS=bridge    pods on one bridge: packets between two of them never reach a router
+#
+# Run again after a node was restarted: its routes are gone. Pods that run keep their link.
+. "$(dirname "$0")/env.sh"
+
+case ${PODS:-routed} in
+routed) plugin='"type": "ptp", "ipMasq": false' ;;
+bridge) plugin='"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipMasq": false' ;;
+*) fail "PODS=$PODS: write routed or bridge" ;;
+esac
+
+range_of() { # waits for the controller manager, which gives ranges out
+  local range
+  for _ in $(seq 240); do
+    range=$(inside kubectl get node "$1" -o jsonpath='{.spec.podCIDR}')
+    [ -z "$range" ] || { echo "$range"; return; }
+    sleep 0.25
+  done
+  fail "node $1 has no pod range after a minute"
+}
+
+nodes=$(inside kubectl get nodes -o jsonpath='{.items[*].metadata.name}')
+for node in $nodes; do
+  range=$(range_of "$node")
+  address=$(inside kubectl get node "$node" -o jsonpath='{.status.addresses[?(@.type=="InternalIP")].address}')
+  # Every refusal is answered (the kernel answers six, then one a second), and pods' own
+  # echo requests need no capability.
+  docker exec -i "$node" sh -ec '
+    mkdir -p /etc/cni/net.d; cat >/etc/cni/net.d/10-ringfence-e2e.conflist
+    for setting in net/ipv4/icmp_ratelimit=0 net/ipv4/icmp_ratemask=0 net/ipv6/icmp/ratelimit=0 \
+      net/ipv4/icmp_msgs_per_sec=1000000 net/ipv4/icmp_msgs_burst=100000; do
+      echo "${setting#*=}" >"/proc/sys/${setting%%=*}" || true
+    done' 2>/dev/null <<JSON
+{"cniVersion": "0.3.1", "name": "ringfence-e2e", "plugins": [
+  {$plugin, "mtu": 1500, "ipam": {"type": "host-local", "dataDir": "/run/cni-ipam",
+    "ranges": [[{"subnet": "$range"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+  {"type": "portmap", "capabilities": {"portMappings": true}}]}
+JSON
+  for other in $nodes; do
+    [ "$other" = "$node" ] || docker exec "$other" ip route replace "$range" via "$address"
+  done
+done
