@@ -4,6 +4,7 @@ mod admission;
 mod conversation;
 mod established;
 mod faults;
+mod generated;
 mod hands;
 mod router;
 mod seeds;
@@ -17,6 +18,7 @@ use crate::case::Case;
 pub fn all() -> Vec<Case> {
     [
         upstream::cases(),
+        generated::cases(),
         established::cases(),
         router::cases(),
         seeds::cases(),
