@@ -1,13 +1,12 @@
 //! One TCP connection whose both ends the case holds: half-closes, one-sided speech,
 //! segments forged from what was seen on the wire.
 
-use super::hands;
 use crate::case::Stage;
 use crate::fabric::Netns;
 use anyhow::{Context, Result, bail, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// Nobody else listens there.
@@ -27,13 +26,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Opens one from pod to pod over IPv4.
-    pub fn open(stage: &Stage, from: &str, to: &str) -> Result<Self> {
-        let target = hands::v4(stage, to)?;
-        Self::open_to(stage, from, to, target.into())
-    }
-
-    /// Opens one over each family.
+    /// Opens one from pod to pod over each family.
     pub fn open_both(stage: &Stage, from: &str, to: &str) -> Result<Vec<Self>> {
         let targets = stage.world().host(to)?.addresses.iter();
         targets
@@ -100,8 +93,8 @@ impl Conversation {
     /// Sends, from the server's pod, a segment of this connection that lies far outside
     /// the window: conntrack calls it INVALID.
     pub fn forge_invalid(&mut self) -> Result<()> {
-        let (SocketAddrs { client, server }, listening) =
-            (self.addresses()?, self.server_netns.run(raw)?);
+        let (client, server) = self.ends()?;
+        let listening = self.server_netns.run(|| raw(server.ip()))?;
         hears(&mut self.client, &mut self.server, "the server")?;
         let last = Self::last_segment(&listening, client, server)?;
         let segment = Segment {
@@ -111,31 +104,29 @@ impl Conversation {
             acknowledged: last.sequence.wrapping_add(last.length),
         };
         let packet = segment.bytes();
-        let from = self.server_netns.run(raw)?;
-        from.send_to(&packet, &SocketAddrV4::new(*client.ip(), 0).into())
+        let from = self.server_netns.run(|| raw(server.ip()))?;
+        from.send_to(&packet, SocketAddr::new(client.ip(), 0))
             .context("sending a forged segment")?;
         Ok(())
     }
 
-    /// Moves a listener for raw segments into the client's namespace.
+    /// Moves a listener for raw segments into the server's namespace.
     pub fn resets_seen_by_server(&self) -> Result<Resets> {
-        let SocketAddrs { client, server } = self.addresses()?;
+        let (client, server) = self.ends()?;
         Ok(Resets {
-            socket: self.server_netns.run(raw)?,
+            socket: self.server_netns.run(|| raw(server.ip()))?,
             client,
             server,
         })
     }
 
-    fn addresses(&self) -> Result<SocketAddrs> {
-        match (self.client.local_addr()?, self.server.local_addr()?) {
-            (SocketAddr::V4(client), SocketAddr::V4(server)) => Ok(SocketAddrs { client, server }),
-            other => bail!("not IPv4: {other:?}"),
-        }
+    /// The addresses of client and server.
+    fn ends(&self) -> Result<(SocketAddr, SocketAddr)> {
+        Ok((self.client.local_addr()?, self.server.local_addr()?))
     }
 
     /// The next data segment from client to server.
-    fn last_segment(raw: &Socket, client: SocketAddrV4, server: SocketAddrV4) -> Result<Seen> {
+    fn last_segment(raw: &UdpSocket, client: SocketAddr, server: SocketAddr) -> Result<Seen> {
         let deadline = Instant::now() + ANSWER;
         while Instant::now() < deadline {
             if let Some(seen) = receive(raw, client, server)?
@@ -148,16 +139,11 @@ impl Conversation {
     }
 }
 
-struct SocketAddrs {
-    client: SocketAddrV4,
-    server: SocketAddrV4,
-}
-
 /// Counts resets that reach the server's pod.
 pub struct Resets {
-    socket: Socket,
-    client: SocketAddrV4,
-    server: SocketAddrV4,
+    socket: UdpSocket,
+    client: SocketAddr,
+    server: SocketAddr,
 }
 
 impl Resets {
@@ -195,15 +181,20 @@ fn is_unheard(speaker: &mut TcpStream, hearer: &mut TcpStream, who: &str) -> Res
     }
 }
 
-/// A raw TCP socket of the calling thread's namespace.
-fn raw() -> Result<Socket> {
-    let socket =
-        Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).context("a raw socket")?;
+/// A raw TCP socket of the calling thread's namespace, at one of its addresses. To the
+/// standard library it is a datagram socket like another.
+fn raw(address: IpAddr) -> Result<UdpSocket> {
+    let address = SocketAddr::new(address, 0);
+    let socket = Socket::new(Domain::for_address(address), Type::RAW, Some(Protocol::TCP))
+        .context("a raw socket")?;
+    socket.bind(&address.into())?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-    Ok(socket)
+    Ok(socket.into())
 }
 
 struct Seen {
+    source: u16,
+    target: u16,
     sequence: u32,
     acknowledged: u32,
     length: u32,
@@ -211,49 +202,44 @@ struct Seen {
 }
 
 /// The next packet, when it is a segment from `source` to `target`.
-fn receive(raw: &Socket, source: SocketAddrV4, target: SocketAddrV4) -> Result<Option<Seen>> {
+fn receive(raw: &UdpSocket, source: SocketAddr, target: SocketAddr) -> Result<Option<Seen>> {
     let mut buffer = [0; 2048];
-    let mut reader = raw;
-    let length = match reader.read(&mut buffer) {
-        Ok(length) => length,
+    let (length, from) = match raw.recv_from(&mut buffer) {
+        Ok(received) => received,
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             return Ok(None);
         }
         Err(error) => return Err(error).context("reading raw segments"),
     };
-    Ok(parse(&buffer[..length])
-        .filter(|(from, to, _)| (*from, *to) == (source, target))
-        .map(|(.., seen)| seen))
+    let mut segment = &buffer[..length];
+    // Raw sockets of IPv4 show its header, those of IPv6 do not.
+    if from.is_ipv4() {
+        let header = usize::from(segment.first().copied().unwrap_or_default() & 15) * 4;
+        segment = segment.get(header..).unwrap_or_default();
+    }
+    let ports = (source.port(), target.port());
+    Ok(parse(segment)
+        .filter(|seen| from.ip() == source.ip() && (seen.source, seen.target) == ports))
 }
 
-fn parse(packet: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4, Seen)> {
-    let header = usize::from(packet.first()? & 15) * 4;
-    let address = |at: usize| {
-        Some(Ipv4Addr::from(
-            <[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?,
-        ))
-    };
-    let tcp = packet.get(header..)?;
+fn parse(tcp: &[u8]) -> Option<Seen> {
     let short = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
     let long = |at: usize| Some(u32::from_be_bytes(tcp.get(at..at + 4)?.try_into().ok()?));
     let data = tcp.len().checked_sub(usize::from(tcp.get(12)? >> 4) * 4)?;
-    let seen = Seen {
+    Some(Seen {
+        source: short(0)?,
+        target: short(2)?,
         sequence: long(4)?,
         acknowledged: long(8)?,
         length: u32::try_from(data).ok()?,
         reset: tcp.get(13)? & 4 != 0,
-    };
-    Some((
-        SocketAddrV4::new(address(12)?, short(0)?),
-        SocketAddrV4::new(address(16)?, short(2)?),
-        seen,
-    ))
+    })
 }
 
 /// An ACK without data.
 struct Segment {
-    source: SocketAddrV4,
-    target: SocketAddrV4,
+    source: SocketAddr,
+    target: SocketAddr,
     sequence: u32,
     acknowledged: u32,
 }
@@ -268,12 +254,23 @@ impl Segment {
         tcp.extend(self.acknowledged.to_be_bytes());
         // Header of five words; ACK; window; no checksum yet; not urgent.
         tcp.extend([0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
-        let mut pseudo = [self.source.ip().octets(), self.target.ip().octets()].concat();
-        pseudo.extend([0, 6, 0, 20]);
-        let checksum = checksum(pseudo.iter().chain(&tcp).copied());
+        let checksum = transport_checksum(self.source.ip(), self.target.ip(), 6, &tcp);
         tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
         tcp
     }
+}
+
+/// The checksum of a segment or datagram (of an even number of bytes) with its addresses
+/// and protocol; RFC 8200's longer form of what goes before it has the same sum as IPv4's.
+pub fn transport_checksum(source: IpAddr, target: IpAddr, protocol: u8, bytes: &[u8]) -> u16 {
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let length = u16::try_from(bytes.len()).unwrap_or_default();
+    let mut all = [octets(source), octets(target), vec![0, protocol]].concat();
+    all.extend(length.to_be_bytes());
+    checksum(all.into_iter().chain(bytes.iter().copied()))
 }
 
 /// The Internet checksum of an even number of bytes.
@@ -295,33 +292,26 @@ pub fn checksum(bytes: impl Iterator<Item = u8>) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use test_case::test_case;
 
-    #[test]
-    fn a_forged_segment_checks_out() {
-        let ends = |host, port| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port);
+    #[test_case("10.0.0.1:80", "10.0.0.2:4000"; "IPv4")]
+    #[test_case("[fd00::1]:80", "[fd00::2]:4000"; "IPv6")]
+    fn a_forged_segment_checks_out(source: &str, target: &str) {
         let segment = Segment {
-            source: ends(1, 80),
-            target: ends(2, 4000),
+            source: source.parse().unwrap(),
+            target: target.parse().unwrap(),
             sequence: 7,
             acknowledged: 9,
         };
         let bytes = segment.bytes();
-        let mut pseudo = vec![10, 0, 0, 1, 10, 0, 0, 2, 0, 6, 0, 20];
-        pseudo.extend(&bytes);
+        let (from, to) = (segment.source.ip(), segment.target.ip());
         assert_eq!(
-            checksum(pseudo.into_iter()),
+            transport_checksum(from, to, 6, &bytes),
             0,
             "a sum over its own checksum is nothing"
         );
-        let mut packet = vec![0x45; 1];
-        packet.resize(20, 0);
-        packet[12..16].copy_from_slice(&[10, 0, 0, 1]);
-        packet[16..20].copy_from_slice(&[10, 0, 0, 2]);
-        packet.extend(bytes);
-        let (from, to, seen) = parse(&packet).unwrap();
-        assert_eq!(
-            (from, to, seen.sequence, seen.length),
-            (ends(1, 80), ends(2, 4000), 7, 0)
-        );
+        let seen = parse(&bytes).unwrap();
+        assert_eq!((seen.source, seen.target), (80, 4000));
+        assert_eq!((seen.sequence, seen.length), (7, 0));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{DENY_X, FROM_Y, once, trap};
 use crate::case::{Case, Stage, matrix, policy};
-use crate::cases::conversation::checksum;
+use crate::cases::conversation::{checksum, transport_checksum};
 use crate::cases::hands::{self, inside, see, see_denied, tables};
 use crate::fabric::{Placement, PodKind};
 use crate::probe::{Outcome, tcp, udp};
@@ -66,7 +66,10 @@ fn visibility() -> Vec<Case> {
             "send 802.1Q and 802.1ad frames",
             |stage| {
                 for (name, protocol) in [("802.1Q", 0x8100), ("802.1ad", 0x88a8)] {
-                    tagged(stage, protocol).context(name)?;
+                    for v4 in [true, false] {
+                        let what = || format!("{name} (IPv4: {v4})");
+                        tagged(stage, protocol, v4).with_context(what)?;
+                    }
                 }
                 Ok(())
             },
@@ -87,10 +90,10 @@ fn hide_bridges(stage: &mut Stage) -> Result<()> {
 
 /// x/a sends to x/b a datagram in a frame tagged with VLAN 0, which a receiver takes for
 /// untagged.
-fn tagged(stage: &mut Stage, protocol: u16) -> Result<()> {
-    let server = listen(stage, "x/b", hands::v4(stage, "x/b")?.into())?;
+fn tagged(stage: &mut Stage, protocol: u16, v4: bool) -> Result<()> {
+    let server = listen(stage, "x/b", address(stage, "x/b", v4)?)?;
     let arrives = |stage: &Stage| -> Result<bool> {
-        send_tagged(stage, protocol)?;
+        send_tagged(stage, protocol, v4)?;
         Ok(server.recv(&mut [0; 16]).is_ok())
     };
     ensure!(
@@ -105,23 +108,12 @@ fn tagged(stage: &mut Stage, protocol: u16) -> Result<()> {
     stage.delete("NetworkPolicy x/deny")
 }
 
-fn send_tagged(stage: &Stage, protocol: u16) -> Result<()> {
-    let (source, target) = (hands::v4(stage, "x/a")?, hands::v4(stage, "x/b")?);
+fn send_tagged(stage: &Stage, protocol: u16, v4: bool) -> Result<()> {
+    let (source, target) = (address(stage, "x/a", v4)?, address(stage, "x/b", v4)?);
     let mut frame = mac_of(stage, "x/b")?;
     frame.extend(mac_of(stage, "x/a")?);
     frame.extend(protocol.to_be_bytes());
-    frame.extend([0, 0, 0x08, 0x00]);
-    // IPv4 without options, 8 bytes of UDP header and 6 of data; UDP may go unchecked.
-    let mut header = vec![0x45, 0, 0, 34, 0, 0, 0, 0, 64, 17, 0, 0];
-    header.extend(source.octets());
-    header.extend(target.octets());
-    let checksum = checksum(header.iter().copied());
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
-    frame.extend(header);
-    for word in [4000, PORT, 14, 0] {
-        frame.extend(word.to_be_bytes());
-    }
-    frame.extend(b"tagged");
+    frame.extend(packet(source, target));
     stage.world().host("x/a")?.netns.run(|| {
         let mut links = getifaddrs()?
             .filter(|link| link.interface_name == "eth0")
@@ -142,6 +134,31 @@ fn send_tagged(stage: &Stage, protocol: u16) -> Result<()> {
     })
 }
 
+/// What follows the tag: priority and VLAN 0, the type of the packet, and a datagram.
+fn packet(source: IpAddr, target: IpAddr) -> Vec<u8> {
+    // 8 bytes of UDP header and 6 of data.
+    let mut datagram: Vec<u8> = [4000, PORT, 14, 0].map(u16::to_be_bytes).concat();
+    datagram.extend(b"tagged");
+    let sum = transport_checksum(source, target, 17, &datagram);
+    datagram[6..8].copy_from_slice(&sum.to_be_bytes());
+    let header = match (source, target) {
+        (IpAddr::V4(source), IpAddr::V4(target)) => {
+            let mut header = vec![0x45, 0, 0, 34, 0, 0, 0, 0, 64, 17, 0, 0];
+            header.extend([source.octets(), target.octets()].concat());
+            let sum = checksum(header.iter().copied());
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            [vec![0, 0, 0x08, 0x00], header].concat()
+        }
+        (IpAddr::V6(source), IpAddr::V6(target)) => {
+            let header = vec![0, 0, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 14, 17, 64];
+            [header, source.octets().into(), target.octets().into()].concat()
+        }
+        // Both are of the family that was asked for.
+        _ => Vec::new(),
+    };
+    [header, datagram].concat()
+}
+
 /// A server that hears, on a port where nobody else listens.
 fn listen(stage: &Stage, pod: &str, address: IpAddr) -> Result<UdpSocket> {
     let server = stage
@@ -151,6 +168,13 @@ fn listen(stage: &Stage, pod: &str, address: IpAddr) -> Result<UdpSocket> {
         .run(|| Ok(UdpSocket::bind((address, PORT))?))?;
     server.set_read_timeout(Some(Duration::from_millis(300)))?;
     Ok(server)
+}
+
+/// A pod's address of one family.
+fn address(stage: &Stage, pod: &str, v4: bool) -> Result<IpAddr> {
+    let mut addresses = stage.world().host(pod)?.addresses.iter().copied();
+    let found = addresses.find(|address| address.is_ipv4() == v4);
+    found.with_context(|| format!("{pod} has no such address (IPv4: {v4})"))
 }
 
 fn mac_of(stage: &Stage, pod: &str) -> Result<Vec<u8>> {
@@ -225,15 +249,7 @@ fn sources() -> Vec<Case> {
 
 /// Whether x/b receives a datagram that z/a sends with the address of y/a.
 fn spoof_arrives(stage: &Stage, v4: bool) -> Result<bool> {
-    let address = |pod: &str| -> Result<IpAddr> {
-        let host = stage.world().host(pod)?;
-        host.addresses
-            .iter()
-            .copied()
-            .find(|a| a.is_ipv4() == v4)
-            .context("an address")
-    };
-    let (borrowed, target) = (address("y/a")?, address("x/b")?);
+    let (borrowed, target) = (address(stage, "y/a", v4)?, address(stage, "x/b", v4)?);
     let width = if v4 { 32 } else { 128 };
     let nodad = if v4 { "" } else { " nodad" };
     inside(

@@ -143,17 +143,18 @@ fn picked_up() -> Vec<Case> {
             flows.iter_mut().try_for_each(|flow| flow.server_talks().context("after a half-close and a flush"))
         }),
         once(trap("without-loose-pickup-nothing-is-reset", source)).act("flush with tcp_loose=0", |stage| {
-            let mut flow = Conversation::open(stage, "y/a", "x/b")?;
+            let mut flows = Conversation::open_both(stage, "y/a", "x/b")?;
             stage.apply(&policy("x/from-y", FROM_Y), "x")?;
             hands::sysctl(stage, "netfilter/nf_conntrack_tcp_loose", "0")?;
             flush(stage)?;
             // What conntrack takes for INVALID is dropped and never answered by a reset.
-            let stalled = flow.is_dead();
+            let stalled = flows.iter_mut().try_for_each(Conversation::is_dead);
             hands::sysctl(stage, "netfilter/nf_conntrack_tcp_loose", "1")?;
-            stalled.context("tcp_loose=0 must stall the connection")?;
-            let mut five = [0; 5];
-            flow.client.set_read_timeout(Some(Duration::from_secs(5)))?;
-            flow.client.read_exact(&mut five).context("the connection was reset while conntrack did not know it")
+            stalled.context("tcp_loose=0 must stall the connections")?;
+            flows.iter_mut().try_for_each(|flow| {
+                flow.client.set_read_timeout(Some(Duration::from_secs(5)))?;
+                flow.client.read_exact(&mut [0; 5]).context("the connection was reset while conntrack did not know it")
+            })
         }),
         // Either end could have opened it: it is cut when neither might.
         trap("what-is-picked-up-in-the-middle-is-cut", source).act("the server speaks first after a flush", |stage| {
@@ -202,12 +203,13 @@ fn invalid() -> Vec<Case> {
                 &[policy("x/from-y", FROM_Y), policy("y/deny", DENY_X)].join("---\n"),
                 "x",
             )?;
-            let mut flow = Conversation::open(stage, "y/a", "x/b")?;
-            let resets = flow.resets_seen_by_server()?;
-            flow.forge_invalid()?;
-            let count = resets.count()?;
-            ensure!(count == 0, "{count} resets answered an INVALID segment");
-            flow.both_talk().context("after an INVALID segment")?;
+            for mut flow in Conversation::open_both(stage, "y/a", "x/b")? {
+                let resets = flow.resets_seen_by_server()?;
+                flow.forge_invalid()?;
+                let count = resets.count()?;
+                ensure!(count == 0, "{count} resets answered an INVALID segment");
+                flow.both_talk().context("after an INVALID segment")?;
+            }
             see_denied(stage, "z/a", "x/b", tcp(80))
         },
     )]
