@@ -3,6 +3,7 @@
 #   scripts/setup.sh net     iptables, ipset, nftables, conntrack, iproute2
 #   scripts/setup.sh deny    cargo-deny, for `make lint`
 #   scripts/setup.sh kind    a Docker daemon and debootstrap, where no Docker answers
+#   scripts/setup.sh browser a headless browser, for the test of the report's page
 #   scripts/setup.sh bench   nginx and ab, for the Service benchmark
 set -euo pipefail
 
@@ -35,6 +36,9 @@ net)
 kind)
   docker version >/dev/null 2>&1 || need docker docker.io dockerd docker.io debootstrap debootstrap
   ;;
+browser)
+  need chromium-headless-shell chromium-headless-shell
+  ;;
 bench)
   need nginx nginx-light ab apache2-utils
   ;;
@@ -42,7 +46,7 @@ deny)
   command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny --version 0.20.2
   ;;
 *)
-  echo "usage: scripts/setup.sh net|kind|bench|deny" >&2
+  echo "usage: scripts/setup.sh net|kind|bench|deny|browser" >&2
   exit 2
   ;;
 esac

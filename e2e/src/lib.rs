@@ -14,6 +14,7 @@ pub mod bench;
 pub mod binaries;
 pub mod case;
 pub mod cases;
+pub mod command;
 pub mod controlplane;
 pub mod demo;
 pub mod fabric;

@@ -21,12 +21,13 @@ fn program() -> Command {
 
 /// A run, its report in a folder of its own.
 fn run(report: &str, args: &[&str]) -> Command {
-    let mut run = program();
-    run.arg("run")
-        .args(args)
-        .arg("--report")
-        .arg(folder(report));
-    run
+    command(report, &[&["run"], args].concat())
+}
+
+fn command(report: &str, words: &[&str]) -> Command {
+    let mut command = program();
+    command.args(words).arg("--report").arg(folder(report));
+    command
 }
 
 fn folder(report: &str) -> PathBuf {
@@ -64,6 +65,7 @@ fn without_an_enforcer_it_says_what_to_do() {
 
 #[test_case(&["no-such-case"], "no case is called \"no-such-case\""; "unknown case")]
 #[test_case(&["--parallel", "0"], "--parallel"; "no workers")]
+#[test_case(&["--shuffle", "often"], "write a whole number, or random"; "no seed")]
 #[test_case(&["default-deny-ingress/nowhere"], "nothing to play"; "unknown variant")]
 fn what_cannot_be_run_is_2(args: &[&str], says: &str) {
     let args = [args, &["--without-enforcer"]].concat();
@@ -162,19 +164,60 @@ fn several_workers_see_what_one_sees() {
     assert_eq!(names("1"), names("3"));
 }
 
+/// Two fabrics, or two halves of a list, on one page.
+#[test]
+fn reports_are_joined_and_a_seed_repeats_an_order() {
+    if !can_play() {
+        return;
+    }
+    let order = |report: &str, seed: &str| {
+        let args = ["default-deny", "--pods", "bridge", "--shuffle", seed];
+        let output = run(report, &args).output().unwrap();
+        let said = text(&output);
+        assert!(output.status.success(), "{said}");
+        fs::read_to_string(folder(report).join("results.tap"))
+            .map(|tap| (tap, said))
+            .unwrap()
+    };
+    let (first, said) = order("drawn", "random");
+    let (_, rest) = said.split_once("shuffled: --shuffle ").unwrap();
+    let (seed, _) = rest.split_once(' ').unwrap();
+    assert_eq!(order("again", seed).0, first);
+    let halves = ["drawn", "again"].map(folder);
+    let out = folder("joined");
+    let joined = program()
+        .arg("report")
+        .args(&halves)
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(joined.status.success(), "{}", text(&joined));
+    assert_reports(&out, 2 * first.lines().skip(2).count(), 0);
+    let refused = program()
+        .arg("report")
+        .arg(&out)
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+}
+
 #[test]
 fn two_runs_at_once_do_not_meet() {
     if !can_play() {
         return;
     }
     let start = |report| {
-        run(report, &["default-deny-ingress", "--repeat", "2"])
+        command(report, &["repeat", "2", "default-deny-ingress"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap()
     };
     for run in [start("first"), start("second")] {
         let output = run.wait_with_output().unwrap();
+        assert!(text(&output).contains("2 times, not one flake"));
         assert!(output.status.success(), "{}", text(&output));
         assert!(
             text(&output).ends_with("8 passed, 0 failed\n"),
@@ -216,14 +259,13 @@ const TOKEN: &str = "RINGFENCE_E2E_TEST_RUN";
 
 /// A run that has played a case and goes on.
 fn playing(token: &str) -> (Child, BufReader<ChildStdout>) {
-    let mut child = run(
-        &format!("ended-{token}"),
-        &[CASE, "--repeat", "1000", "--parallel", "1"],
-    )
-    .env(TOKEN, token)
-    .stdout(Stdio::piped())
-    .spawn()
-    .unwrap();
+    let report = format!("ended-{token}");
+    let words = ["repeat", "1000", CASE, "--parallel", "1"];
+    let mut child = command(&report, &words)
+        .env(TOKEN, token)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut first = String::new();
     lines.read_line(&mut first).unwrap();

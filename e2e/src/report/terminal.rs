@@ -1,5 +1,6 @@
 //! For people at a terminal. Pure: everything is returned as text.
 
+use super::model::{Report, Word};
 use crate::case::{CaseResult, Status};
 use crate::truth::Row;
 use comfy_table::{Table, presets};
@@ -110,14 +111,17 @@ fn short(letters: &str) -> String {
 }
 
 /// The last lines: why what was not run was not, and the counts.
-pub fn summary(results: &[CaseResult]) -> String {
+pub fn summary(report: &Report) -> String {
     let (mut passed, mut failed) = (0, 0);
     let mut skipped: BTreeMap<&str, usize> = BTreeMap::new();
-    for result in results {
-        match &result.status {
-            Status::Passed => passed += 1,
-            Status::Failed(_) => failed += 1,
-            Status::NotRun(reason) => *skipped.entry(reason).or_default() += 1,
+    for case in &report.cases {
+        match case.status {
+            Word::Passed => passed += 1,
+            Word::Failed => failed += 1,
+            Word::NotRun => {
+                let reason = case.reason.as_deref().unwrap_or_default();
+                *skipped.entry(reason).or_default() += 1;
+            }
         }
     }
     let mut text = String::new();
@@ -135,6 +139,7 @@ pub fn summary(results: &[CaseResult]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::CaseReport;
     use test_case::test_case;
 
     #[test_case("...." => "."; "all alike")]
@@ -145,24 +150,29 @@ mod tests {
 
     #[test]
     fn the_closing_line_counts() {
-        let result = |status| CaseResult {
-            name: "a".into(),
-            source: "",
-            status,
-            took: std::time::Duration::ZERO,
-            waited: std::time::Duration::ZERO,
-            notes: vec![],
-            tables: vec![],
+        let case = |status| {
+            let result = CaseResult {
+                name: "a".into(),
+                source: "",
+                status,
+                took: std::time::Duration::ZERO,
+                waited: std::time::Duration::ZERO,
+                notes: vec![],
+                tables: vec![],
+            };
+            CaseReport::from(&result)
         };
-        let all = [
-            result(Status::Passed),
-            result(Status::Failed(vec![])),
-            result(Status::NotRun("no SCTP sockets".into())),
+        let mut report = Report::default();
+        report.cases = vec![
+            case(Status::Passed),
+            case(Status::Failed(vec![])),
+            case(Status::NotRun("no SCTP sockets".into())),
         ];
         assert_eq!(
-            summary(&all),
+            summary(&report),
             "1 not run: no SCTP sockets\n1 passed, 1 failed, 1 skipped"
         );
-        assert_eq!(summary(&all[..1]), "1 passed, 0 failed");
+        report.cases.truncate(1);
+        assert_eq!(summary(&report), "1 passed, 0 failed");
     }
 }
