@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{explain, lint, matrix, render, source::SourceArgs};
+use crate::{doctor, explain, lint, matrix, render, source::SourceArgs};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ringfence_policy::Settings;
@@ -29,6 +29,8 @@ enum Command {
     Lint(lint::LintArgs),
     /// The checks that lint and the webhook make, and what each means.
     Checks(lint::ChecksArgs),
+    /// Whether the cluster is fit, and isolation works.
+    Doctor(doctor::DoctorArgs),
     /// A completion script for your shell, on standard output.
     Completion {
         /// Which shell: `ringfence completion bash | sudo tee /etc/bash_completion.d/ringfence`.
@@ -45,6 +47,7 @@ impl Args {
             Command::Render(args) => render::run(&args),
             Command::Lint(args) => lint::run(&args),
             Command::Checks(args) => lint::run_checks(&args),
+            Command::Doctor(args) => doctor::run(&args),
             Command::Completion { shell } => {
                 let mut command = Self::command();
                 clap_complete::generate(shell, &mut command, "ringfence", &mut std::io::stdout());

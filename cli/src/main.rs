@@ -1,6 +1,7 @@
 //! `ringfence`: what NetworkPolicies do, without sending a packet.
 
 mod args;
+mod doctor;
 mod explain;
 mod lint;
 mod matrix;
