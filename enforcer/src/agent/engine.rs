@@ -252,6 +252,7 @@ impl Engine {
             self.status.settle(Concern::Kernel);
         }
         self.check_datapath();
+        self.check_rivals();
         self.prepare_bridges();
     }
 

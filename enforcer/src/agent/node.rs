@@ -138,6 +138,30 @@ impl Engine {
         }
     }
 
+    /// Whether somebody else refuses packets here too, by a reading of its own.
+    pub(super) fn check_rivals(&mut self) {
+        let Some(driver) = &self.driver else { return };
+        self.metrics.runs_on(driver.kernel().flavour());
+        let found = match driver.kernel().rivals() {
+            Ok(found) => found,
+            Err(error) => {
+                self.metrics.failed(error.kind());
+                tracing::warn!(%error, "cannot look for other enforcers");
+                return;
+            }
+        };
+        self.metrics.found_rivals(&found);
+        for (rival, chains) in found {
+            if self.told.insert(format!("rival {}", rival.name())) {
+                tracing::warn!(
+                    enforcer = rival.name(),
+                    chains,
+                    "another enforcer has chains on this node; it refuses by its own reading of policies"
+                );
+            }
+        }
+    }
+
     /// What becomes of an address that belongs to no known pod, and why.
     pub(super) fn unknown_pods(&self, structure: &Structure) -> &'static str {
         match (

@@ -28,6 +28,7 @@ impl Engine {
         }
         if now >= self.resync {
             self.resync = now + clock::jittered(self.settings.sync_period, 0.1);
+            self.check_rivals();
             if idle && let Err(error) = self.resync(now) {
                 self.lost_sight(&error, now);
             }

@@ -7,12 +7,14 @@ pub use labels::{Drift, Phase, Trouble};
 
 use crate::plan::Step;
 use crate::plan::Transaction;
+use crate::system::{Flavour, Rival};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,8 @@ pub struct Metrics {
     errors: Family<Label, Counter>,
     flows_cut: Counter,
     flows_restored: Counter,
+    rivals: Family<Label, Gauge>,
+    node_info: Family<Label, Gauge>,
     /// Gauges of what is programmed.
     pub programmed: Programmed,
 }
@@ -129,6 +133,18 @@ impl Default for Metrics {
         }
         let errors = Family::<Label, Counter>::default();
         registry.register("errors", "Failures, by kind", errors.clone());
+        let rivals = Family::<Label, Gauge>::default();
+        registry.register(
+            "foreign_enforcers",
+            "Chains of other NetworkPolicy enforcers on this node, by whose they are",
+            rivals.clone(),
+        );
+        let node_info = Family::<Label, Gauge>::default();
+        registry.register(
+            "node_info",
+            "The flavour of iptables in use; always 1",
+            node_info.clone(),
+        );
         let programmed = Programmed::default();
         for (name, help, gauge) in programmed.all() {
             registry.register(name, help, gauge.clone());
@@ -144,6 +160,8 @@ impl Default for Metrics {
             errors,
             flows_cut,
             flows_restored,
+            rivals,
+            node_info,
             programmed,
         }
     }
@@ -169,6 +187,24 @@ impl Metrics {
     /// An event is in the kernel, `after` it was received.
     pub fn in_kernel(&self, after: Duration) {
         self.event_to_kernel.observe(after.as_secs_f64());
+    }
+
+    /// Who else has chains on this node.
+    pub fn found_rivals(&self, found: &BTreeMap<Rival, usize>) {
+        for rival in Rival::ALL {
+            let chains = found.get(&rival).copied().unwrap_or(0);
+            let chains = i64::try_from(chains).unwrap_or(i64::MAX);
+            let gauge = self.rivals.get_or_create(&[("name", rival.name())]);
+            gauge.set(chains);
+        }
+    }
+
+    /// The flavour of iptables in use.
+    pub fn runs_on(&self, flavour: Flavour) {
+        let other = [("flavour", flavour.other().name())];
+        self.node_info.remove(&other);
+        let info = self.node_info.get_or_create(&[("flavour", flavour.name())]);
+        info.set(1);
     }
 
     /// A transaction was committed.

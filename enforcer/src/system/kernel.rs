@@ -1,10 +1,10 @@
 //! What the agent may ask of the node's kernel.
 
 use super::conntrack::{Dump, Entry, FlowKey, MarkFilter, Marked};
-use super::{BridgeReport, Bypass, Error};
+use super::{BridgeReport, Bypass, Error, Rival};
 use crate::netfilter::{Family, Opaque, Table};
 use ipnet::IpNet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -97,6 +97,9 @@ pub trait Kernel: Send + Sync + fmt::Debug {
 
     /// Datapaths found on this node whose packets netfilter may never see.
     fn bypasses(&self) -> Result<Vec<Bypass>, Error>;
+
+    /// Other enforcers that have chains on this node, and how many.
+    fn rivals(&self) -> Result<BTreeMap<Rival, usize>, Error>;
 }
 
 /// Names of our sets begin so.

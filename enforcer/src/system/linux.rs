@@ -6,7 +6,7 @@ use super::programs::SearchPath;
 use super::text::{appended, own_sets, succeeded, wait_argument};
 use super::{
     BridgeReport, Bypass, EntryPoint, Error, Family, Flavour, Ipv6, Kernel, OWN_SET_PREFIX,
-    Options, Readback, Table, bridges, conntrack, links, nftables,
+    Options, Readback, Rival, Table, bridges, conntrack, links, nftables, rivals,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -288,6 +288,10 @@ impl Kernel for LinuxKernel {
 
     fn bypasses(&self) -> Result<Vec<Bypass>, Error> {
         Ok(links::bypasses(&links::links(None, self.options.timeout)?))
+    }
+
+    fn rivals(&self) -> Result<BTreeMap<Rival, usize>, Error> {
+        rivals::rivals(&self.search, self.options.timeout)
     }
 }
 

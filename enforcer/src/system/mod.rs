@@ -27,6 +27,7 @@ mod netlink;
 mod nftables;
 mod programs;
 mod report;
+mod rivals;
 mod text;
 
 pub mod conntrack;
@@ -37,3 +38,4 @@ pub use kernel::{EntryPoint, Flavour, Ipv6, Kernel, Options, Readback};
 pub use kernel::{OWN_CHAIN_PREFIX, OWN_SET_PREFIX};
 pub use linux::LinuxKernel;
 pub use report::{BridgeReport, Bypass, Mechanism, Shortfall};
+pub use rivals::Rival;

@@ -92,6 +92,15 @@ pub(super) fn chains(family: Family, timeout: Duration) -> Result<Vec<(String, S
     })
 }
 
+/// The chains of every family, native ones too, with their table's name.
+pub(super) fn all_chains(timeout: Duration) -> Result<Vec<(String, String)>, Error> {
+    const WHAT: &str = "listing all nftables chains";
+    let request = Request::new(GET_CHAIN, netlink::DUMP, &fixed(None));
+    consistent(WHAT, &request, timeout, &mut |kind, payload| {
+        Ok((kind == NEW_CHAIN).then_some(reads(WHAT, parse_chain(payload))?))
+    })
+}
+
 /// Whether a family has chains of ours.
 pub(super) fn has_own_chains(family: Family, timeout: Duration) -> Result<bool, Error> {
     let chains = chains(family, timeout)?;

@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 use ringfence_enforcer::system::conntrack::{Dump, Entry, FlowKey, MarkFilter, Marked};
 use ringfence_enforcer::system::{
-    BridgeReport, Bypass, EntryPoint, Error, Family, Flavour, Ipv6, Kernel, Readback, Table,
+    BridgeReport, Bypass, EntryPoint, Error, Family, Flavour, Ipv6, Kernel, Readback, Rival, Table,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -38,6 +38,7 @@ pub struct State {
     pub other: Option<Arc<FakeKernel>>,
     pub faults: Vec<Fault>,
     pub bypasses: Vec<Bypass>,
+    pub rivals: BTreeMap<Rival, usize>,
     pub bridges: BridgeReport,
     pub prepared: Vec<Vec<IpNet>>,
     pub writes: usize,
@@ -379,5 +380,9 @@ impl Kernel for FakeKernel {
 
     fn bypasses(&self) -> Result<Vec<Bypass>, Error> {
         Ok(self.state().bypasses.clone())
+    }
+
+    fn rivals(&self) -> Result<BTreeMap<Rival, usize>, Error> {
+        Ok(self.state().rivals.clone())
     }
 }

@@ -4,7 +4,7 @@ use crate::fake::FakeKernel;
 use crate::rig::{Rig, namespace, node, pod, policy, running, shop, web_addresses};
 use ringfence_cluster::{Event, Reason};
 use ringfence_enforcer::health::Concern;
-use ringfence_enforcer::system::{BridgeReport, Bypass, Mechanism, Shortfall, Table};
+use ringfence_enforcer::system::{BridgeReport, Bypass, Mechanism, Rival, Shortfall, Table};
 use ringfence_policy::snapshot::{Kind, Object};
 use std::fs;
 use std::net::IpAddr;
@@ -128,6 +128,21 @@ fn what_wrote_nothing_delays_nothing() {
     assert_eq!(soon, after, "two writes are a batch apart");
     rig.pass(Duration::from_millis(50));
     assert_eq!(web_addresses(&rig.kernel).len(), before);
+}
+
+#[test]
+fn chains_of_another_enforcer_are_counted_and_do_not_stop_us() {
+    let (kernel, folder) = (kernel(), tempfile::tempdir().unwrap());
+    kernel.state().rivals.insert(Rival::KubeRouter, 12);
+    let mut rig = Rig::new(&kernel, folder.path());
+    rig.list(shop());
+    assert_eq!(rig.status.unready(), None);
+    let series = "foreign_enforcers{name=\"kube-router\"}";
+    assert!((rig.metric(series) - 12.0).abs() < 0.5);
+    // It is gone by the next read-back.
+    kernel.state().rivals.clear();
+    rig.pass(Duration::from_mins(6));
+    assert!(rig.metric(series).abs() < 0.5);
 }
 
 #[test]

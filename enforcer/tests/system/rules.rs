@@ -3,7 +3,7 @@
 use super::kernel;
 use super::namespace::{private, sh};
 use ringfence_enforcer::system::{
-    EntryPoint, Error, Family, Flavour, Kernel, LinuxKernel, Options, Readback, Table,
+    EntryPoint, Error, Family, Flavour, Kernel, LinuxKernel, Options, Readback, Rival, Table,
 };
 use std::fs;
 use std::io::Read;
@@ -349,5 +349,25 @@ fn flavour_of_the_node(others: &'static str, expected: Option<Flavour>) {
         sh(others);
         let kernel = LinuxKernel::open(Options::default()).unwrap();
         assert_eq!(kernel.flavour(), expected.unwrap_or(default));
+    });
+}
+
+#[test]
+fn other_enforcers_are_found_in_both_flavours_and_in_native_tables() {
+    private(|| {
+        let kernel = kernel(Flavour::Nft);
+        assert_eq!(kernel.rivals().unwrap().len(), 0);
+        sh("iptables-legacy -N KUBE-NWPLCY-OLD; ip6tables-legacy -t mangle -N cali-OLD");
+        sh("iptables-nft -N KUBE-POD-FW-NEW; iptables-nft -N KUBE-FORWARD");
+        sh(
+            "nft 'add table inet kindnet-network-policies; add chain inet kindnet-network-policies x'",
+        );
+        let found: Vec<_> = kernel.rivals().unwrap().into_iter().collect();
+        let expected = [
+            (Rival::KubeRouter, 2),
+            (Rival::Calico, 1),
+            (Rival::KubeNetworkPolicies, 1),
+        ];
+        assert_eq!(found, expected);
     });
 }
