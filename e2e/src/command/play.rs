@@ -67,6 +67,10 @@ pub struct Repeat {
 pub struct SelfTest {
     #[command(flatten)]
     play: Play,
+    /// Writes what caught each mutation into this file, between the marks for it.
+    #[arg(long, value_name = "FILE", num_args = 0..=1,
+          require_equals = true, default_missing_value = "docs/proof.md")]
+    write_docs: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -171,7 +175,7 @@ impl Play {
             bail!("nothing to play: no variant of these cases was asked for");
         }
         Ok(match self.shuffle {
-            Some(seed) => shuffle(variants, seed),
+            Some(seed) => shuffle(&variants, seed),
             None => variants,
         })
     }
@@ -257,8 +261,16 @@ impl SelfTest {
         let tell = |result: &CaseResult| println!("{}", report::line(result));
         let mut results = selftest::without_enforcer(&cases, &options, play.workers(), tell);
         if options.enforcer.is_some() {
-            results.push(selftest::with_a_rule_missing(&options));
-            results.last().into_iter().for_each(tell);
+            results.extend(selftest::faults::play(&options, tell));
+            let (catches, played) = selftest::mutate::play(&options, play.workers(), tell);
+            results.extend(played);
+            for catch in &catches {
+                let by = catch.by.as_deref().unwrap_or("nothing");
+                println!("{}: caught by {by}: {}", catch.mutation, catch.saw);
+            }
+            if let Some(file) = &self.write_docs {
+                selftest::proof::write(&catches, file)?;
+            }
         }
         for result in results
             .iter()

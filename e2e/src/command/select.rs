@@ -77,7 +77,7 @@ impl FromStr for Seed {
 /// Shuffles worlds, and the variants that share one. These stay beside each other: a world
 /// built anew for every variant would take most of the time and hide what one case
 /// leaves to the next.
-pub fn shuffle<'a>(variants: Vec<Variant<'a>>, Seed(seed): Seed) -> Vec<Variant<'a>> {
+pub fn shuffle<'a>(variants: &[Variant<'a>], Seed(seed): Seed) -> Vec<Variant<'a>> {
     let mut draw = fastrand::Rng::with_seed(seed);
     let mut worlds: Vec<Vec<Variant<'a>>> = variants
         .chunk_by(Variant::shares_world)
@@ -102,7 +102,7 @@ mod tests {
         let cases = names.map(|name| Case::new(name, "").kinds(&[PodKind::Bridge]));
         let listed = Runner::new(Options::default()).variants(&cases);
         let order = |seed| -> Vec<String> {
-            let all = shuffle(listed.clone(), Seed(seed));
+            let all = shuffle(&listed, Seed(seed));
             assert_eq!(all.chunk_by(Variant::shares_world).count(), 2);
             all.into_iter().map(|v| v.name).collect()
         };

@@ -162,12 +162,14 @@ mod tests {
             };
             CaseReport::from(&result)
         };
-        let mut report = Report::default();
-        report.cases = vec![
-            case(Status::Passed),
-            case(Status::Failed(vec![])),
-            case(Status::NotRun("no SCTP sockets".into())),
-        ];
+        let mut report = Report {
+            runs: vec![],
+            cases: vec![
+                case(Status::Passed),
+                case(Status::Failed(vec![])),
+                case(Status::NotRun("no SCTP sockets".into())),
+            ],
+        };
         assert_eq!(
             summary(&report),
             "1 not run: no SCTP sockets\n1 passed, 1 failed, 1 skipped"

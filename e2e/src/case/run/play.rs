@@ -216,23 +216,32 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// A probe that should pass and did not is sent again, and a success is noted as a
-    /// flip. What passed although it should not is never asked again: that is a leak.
+    /// Probes that should pass and did not are sent again, all at once, and a success is
+    /// noted as a flip. What passed although it should not is never asked again: that is
+    /// a leak.
     fn second_look(&mut self, rows: &mut [Row]) -> Result<()> {
-        for row in rows {
-            let lost = matches!(row.observed.outcome, Outcome::Dropped | Outcome::Error);
-            if !lost || row.expected.is_denied() {
-                continue;
-            }
-            let again = self.stage.probe(&[(&row.cell, row.expected.outcome)])?;
-            for observation in again {
-                if observation.outcome == row.expected.outcome {
-                    self.result.notes.push(format!(
-                        "flaky: {}: first {} {}, then {}",
-                        row.cell, row.observed.outcome, row.observed.detail, observation.outcome
-                    ));
-                    row.observed = observation;
-                }
+        let mut lost: Vec<&mut Row> = rows
+            .iter_mut()
+            .filter(|row| {
+                let silent = matches!(row.observed.outcome, Outcome::Dropped | Outcome::Error);
+                silent && !row.expected.is_denied()
+            })
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let asked: Vec<_> = lost
+            .iter()
+            .map(|row| (&row.cell, row.expected.outcome))
+            .collect();
+        let again = self.stage.probe(&asked)?;
+        for (row, observation) in lost.iter_mut().zip(again) {
+            if observation.outcome == row.expected.outcome {
+                self.result.notes.push(format!(
+                    "flaky: {}: first {} {}, then {}",
+                    row.cell, row.observed.outcome, row.observed.detail, observation.outcome
+                ));
+                row.observed = observation;
             }
         }
         Ok(())

@@ -280,7 +280,7 @@
 
   function legend() {
     const items = outcomes.map((o) => make("span", {}, make("i", { class: o.word }, o.letter), o.word));
-    return make("div", { class: "legend" }, ...items, make("span", {}, "R›. expected rejected, observed allowed; a cell with stripes: its probes differ"));
+    return make("div", { class: "legend" }, ...items, make("span", {}, "R›. expected rejected, observed allowed; ~ and stripes: its probes differ"));
   }
 
   // === Colours ===
