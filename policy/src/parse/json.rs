@@ -1,4 +1,5 @@
-//! Walking raw JSON with the path in hand.
+//! Walking raw JSON with the place in hand. Its path is written out only for an error:
+//! most objects have none, and the webhook reads every object that the API server is sent.
 //!
 //! A value of the wrong type is reported and reads as empty. That is safe only
 //! because any error closes the policy: nothing that was read is then used.
@@ -7,27 +8,55 @@ use super::errors::{Errors, show};
 use serde_json::Value;
 
 /// A value and where it stands.
-pub(super) struct Field<'a> {
+pub(super) struct Field<'a, 'p> {
     pub(super) value: &'a Value,
-    pub(super) path: String,
+    pub(super) place: Place<'p>,
 }
 
-impl<'a> Field<'a> {
+/// The way to a value, from the end.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'p> {
+    /// The object itself.
+    Root,
+    /// A field of what stands at a place.
+    Named(&'p Place<'p>, &'p str),
+    /// An item of the list in a field of what stands at a place.
+    Item(&'p Place<'p>, &'p str, usize),
+}
+
+// === impl Place ===
+
+impl Place<'_> {
+    /// `spec.ingress[0].from[1]`
+    fn path(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Named(parent, name) => join(&parent.path(), name),
+            Self::Item(parent, name, index) => {
+                format!("{}[{index}]", join(&parent.path(), name))
+            }
+        }
+    }
+}
+
+// === impl Field ===
+
+impl<'a, 'p> Field<'a, 'p> {
     pub(super) fn root(value: &'a Value) -> Self {
-        let path = String::new();
-        Self { value, path }
+        let place = Place::Root;
+        Self { value, place }
     }
 
     /// A field of this object; absent and `null` are the same, as in Go.
-    pub(super) fn get(&self, name: &str) -> Option<Self> {
+    pub(super) fn get<'s>(&'s self, name: &'s str) -> Option<Field<'a, 's>> {
         let value = self.value.get(name).filter(|v| !v.is_null())?;
-        let path = join(&self.path, name);
-        Some(Self { value, path })
+        let place = Place::Named(&self.place, name);
+        Some(Field { value, place })
     }
 
     /// Reports this value.
     pub(super) fn fault(&self, errors: &mut Errors, remedy: impl Into<String>) {
-        errors.push(self.path.clone(), show(self.value), remedy);
+        errors.push(self.place.path(), show(self.value), remedy);
     }
 
     /// Reports anything but an object, and every field that is not `known`: skipping a
@@ -42,43 +71,41 @@ impl<'a> Field<'a> {
             .filter(|(name, _)| !known.contains(&name.as_str()))
         {
             let remedy = format!("no such field here; there are: {}", known.join(", "));
-            errors.push(join(&self.path, name), show(value), remedy);
+            errors.push(join(&self.place.path(), name), show(value), remedy);
         }
     }
 
     /// The pairs of an object that serves as a map.
-    pub(super) fn entries(&self, errors: &mut Errors) -> Vec<(&'a str, Self)> {
-        let Some(map) = self.value.as_object() else {
+    pub(super) fn entries<'s>(
+        &'s self,
+        errors: &mut Errors,
+    ) -> impl Iterator<Item = (&'a str, Field<'a, 's>)> + use<'a, 's, 'p> {
+        let map = self.value.as_object();
+        if map.is_none() {
             self.fault(errors, "write a map of names to values");
-            return Vec::new();
-        };
-        map.iter()
-            .map(|(name, value)| {
-                let path = join(&self.path, name);
-                (name.as_str(), Self { value, path })
-            })
-            .collect()
+        }
+        map.into_iter().flatten().map(|(name, value)| {
+            let place = Place::Named(&self.place, name);
+            (name.as_str(), Field { value, place })
+        })
     }
 
-    /// The items of a list.
-    pub(super) fn items(&self, errors: &mut Errors) -> Vec<Self> {
-        let Some(list) = self.value.as_array() else {
-            self.fault(errors, "write a list, with a dash before each item");
-            return Vec::new();
-        };
-        list.iter()
-            .enumerate()
-            .map(|(i, value)| {
-                let path = format!("{}[{i}]", self.path);
-                Self { value, path }
-            })
-            .collect()
-    }
-
-    /// The items of a list in a field that may be absent.
-    pub(super) fn list(&self, name: &str, errors: &mut Errors) -> Vec<Self> {
-        self.get(name)
-            .map_or_else(Vec::new, |list| list.items(errors))
+    /// The items of the list in a field that may be absent.
+    pub(super) fn list<'s>(
+        &'s self,
+        name: &'s str,
+        errors: &mut Errors,
+    ) -> impl Iterator<Item = Field<'a, 's>> + use<'a, 's, 'p> {
+        let list = self.get(name);
+        let items = list.as_ref().and_then(|list| list.value.as_array());
+        if let (Some(list), None) = (&list, items) {
+            list.fault(errors, "write a list, with a dash before each item");
+        }
+        let items = items.into_iter().flatten().enumerate();
+        items.map(move |(i, value)| {
+            let place = Place::Item(&self.place, name, i);
+            Field { value, place }
+        })
     }
 
     /// A string.

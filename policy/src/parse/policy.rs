@@ -5,7 +5,7 @@
 //! folder have passed no API server, and stricter about fields that do not exist.
 
 use super::errors::{Errors, show};
-use super::json::Field;
+use super::json::{Field, Place};
 use super::rules::rule;
 use super::selector::selector;
 use super::{ParseError, Parsed, named, names};
@@ -47,7 +47,7 @@ pub fn policy(object: &Value) -> Result<Parsed, ParseError> {
     let empty = Value::Object(serde_json::Map::new());
     let spec = root.get("spec").unwrap_or(Field {
         value: &empty,
-        path: "spec".to_owned(),
+        place: Place::Named(&Place::Root, "spec"),
     });
     let mut policy = read(&spec, unknown_to_us, &mut errors);
     if !errors.list.is_empty() {
@@ -117,10 +117,7 @@ fn read(spec: &Field, mut unclear: bool, errors: &mut Errors) -> Policy {
 
     let mut rules = |field: &str, direction| -> Vec<Rule> {
         let items = spec.list(field, errors);
-        items
-            .iter()
-            .map(|item| rule(item, direction, errors))
-            .collect()
+        items.map(|item| rule(&item, direction, errors)).collect()
     };
     let ingress = rules("ingress", Direction::Ingress);
     let egress = rules("egress", Direction::Egress);
@@ -146,16 +143,17 @@ fn read(spec: &Field, mut unclear: bool, errors: &mut Errors) -> Policy {
 
 /// What `policyTypes` says; empty when it says nothing and is inferred.
 fn policy_types(spec: &Field, errors: &mut Errors) -> Vec<Direction> {
-    let items = spec.list("policyTypes", errors);
     let mut types = Vec::new();
-    for item in &items {
+    let mut count = 0;
+    for item in spec.list("policyTypes", errors) {
+        count += 1;
         match item.value.as_str() {
             Some("Ingress") => types.push(Direction::Ingress),
             Some("Egress") => types.push(Direction::Egress),
             _ => item.fault(errors, "write Ingress or Egress, with a capital letter"),
         }
     }
-    if items.len() > 2
+    if count > 2
         && let Some(list) = spec.get("policyTypes")
     {
         list.fault(errors, "write each of Ingress and Egress at most once");

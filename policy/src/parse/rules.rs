@@ -17,9 +17,9 @@ pub(super) fn rule(field: &Field, direction: Direction, errors: &mut Errors) -> 
     };
     field.only(&[far_end, "ports"], errors);
     let peers = field.list(far_end, errors);
-    let peers = peers.iter().filter_map(|item| peer(item, errors)).collect();
+    let peers = peers.filter_map(|item| peer(&item, errors)).collect();
     let ports = field.list("ports", errors);
-    let ports = ports.iter().filter_map(|item| port(item, errors)).collect();
+    let ports = ports.filter_map(|item| port(&item, errors)).collect();
     Rule { peers, ports }
 }
 

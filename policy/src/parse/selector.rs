@@ -15,7 +15,8 @@ pub(super) fn selector(field: &Field, errors: &mut Errors) -> Selector {
     field.only(&["matchLabels", "matchExpressions"], errors);
     let mut requirements = Vec::new();
     let labels = field.get("matchLabels");
-    for (key, value) in labels.map_or_else(Vec::new, |l| l.entries(errors)) {
+    let labels = labels.iter().flat_map(|labels| labels.entries(errors));
+    for (key, value) in labels.collect::<Vec<_>>() {
         if !names::label_key(key) {
             value.fault(errors, KEY);
         }
@@ -43,8 +44,7 @@ fn expression(field: &Field, errors: &mut Errors) -> Option<Requirement> {
     }
     let values: Vec<Name> = field
         .list("values", errors)
-        .iter()
-        .filter_map(|value| label_value(value, errors))
+        .filter_map(|value| label_value(&value, errors))
         .collect();
     let given = field.get("values");
     let given = given
