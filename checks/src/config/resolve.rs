@@ -9,6 +9,7 @@ use crate::finding::Level;
 use ipnet::IpNet;
 use ringfence_policy::model::{Name, ObjectKey, Selector};
 use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use thiserror::Error;
@@ -40,6 +41,7 @@ impl Config {
         if value.is_null() {
             return Ok(Self::default());
         }
+        let value = &with_off(value);
         let file: File = serde_path_to_error::deserialize(value).map_err(|e| misfit(&e, value))?;
         Self::from_file(&file)
     }
@@ -104,6 +106,39 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, k)| k)
 }
 
+/// The same with `off` where it is a level or a mode: YAML reads it, unless it is in
+/// quotes, as `false`.
+fn with_off(value: &Value) -> Value {
+    fn turn(field: Option<&mut Value>) {
+        if let Some(field) = field.filter(|f| **f == Value::Bool(false)) {
+            *field = "off".into();
+        }
+    }
+    fn turn_all(checks: Option<&mut Value>) {
+        let checks = checks.and_then(Value::as_object_mut);
+        let levels = checks.into_iter().flatten();
+        levels.for_each(|(_, level)| turn(Some(level)));
+    }
+    let mut value = value.clone();
+    turn_all(value.get_mut("checks"));
+    turn(value.pointer_mut("/injection/mode"));
+    let namespaces = value.get_mut("namespaces").and_then(Value::as_array_mut);
+    for entry in namespaces.into_iter().flatten() {
+        turn_all(entry.get_mut("checks"));
+        turn(entry.get_mut("injection"));
+    }
+    value
+}
+
+/// The value at a path.
+fn at<'a>(value: &'a Value, path: &Path) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, step| match step {
+        Segment::Seq { index } => value.get(index),
+        Segment::Map { key } => value.get(key),
+        Segment::Enum { .. } | Segment::Unknown => Some(value),
+    })
+}
+
 /// serde's messages name the unknown field and the expected ones in backquotes.
 fn misfit(e: &serde_path_to_error::Error<serde_json::Error>, value: &Value) -> ConfigError {
     let path = e.path().to_string();
@@ -114,15 +149,21 @@ fn misfit(e: &serde_path_to_error::Error<serde_json::Error>, value: &Value) -> C
         .then(|| quoted.next())
         .flatten();
     let Some(unknown) = unknown else {
-        let found = if path == "." {
-            value.to_string()
-        } else {
-            path.clone()
+        let found = at(value, e.path()).unwrap_or(&Value::Null);
+        let remedy = match found {
+            Value::Bool(_) if path == "injection" => {
+                "write injection: {mode: off}, or another mode".to_owned()
+            }
+            Value::Bool(_) => format!(
+                "quote it, if a word is meant: YAML reads yes, no, on and off as true and \
+                 false ({message})"
+            ),
+            _ => message,
         };
         return ConfigError {
             path,
-            found: found.chars().take(80).collect(),
-            remedy: message,
+            found: found.to_string().chars().take(80).collect(),
+            remedy,
         };
     };
     let expected: Vec<&str> = quoted.collect();

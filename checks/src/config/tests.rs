@@ -29,12 +29,33 @@ fn config(yaml: &str) -> Config {
 #[test_case("monitoring: {namespaces: ['a b']}", "monitoring.namespaces[0]", "write a name"; "no name")]
 #[test_case("apiVersion: v1", "apiVersion", "ringfence.dev/v1alpha1"; "another version")]
 #[test_case("kind: Config", "kind", "CheckConfiguration"; "another kind")]
+#[test_case("checks: {cidr-world: on}", "checks.cidr-world: found true", "quote it"; "on is no level")]
+#[test_case("namespaces: [{names: [a], injection: yes}]", "namespaces[0].injection: found true", "quote it"; "yes is no mode")]
+#[test_case("injection: off", "injection: found false", "injection: {mode: off}"; "a mode in place of a section")]
+#[test_case("monitoring: {namespaces: [no]}", "monitoring.namespaces[0]: found false", "quote it"; "a namespace that YAML takes for false")]
+#[test_case("dns: {service: 7}", "dns.service: found 7", "expected a string"; "a number")]
 #[test_case("checks: [cidr-world]", "checks", "expected a map"; "a list in place of a map")]
 #[test_case("just words", "just words", "expected"; "no map at all")]
 fn refused(yaml: &str, names: &str, remedy: &str) {
     let error = Config::from_value(&document(yaml)).unwrap_err().to_string();
     assert!(error.contains(names), "{error}");
     assert!(error.contains(remedy), "{error}");
+}
+
+#[test]
+fn off_is_off_with_and_without_quotes() {
+    for off in ["off", "'off'", "OFF", "false"].map(|word| {
+        format!(
+            "{{checks: {{cidr-world: {word}}}, injection: {{mode: {word}}}, \
+             namespaces: [{{names: [a], checks: {{ns-all: {word}}}, injection: {word}}}]}}"
+        )
+    }) {
+        let config = config(&off);
+        assert_eq!(config.levels["cidr-world"], Level::Off);
+        assert_eq!(config.injection, Injection::Off);
+        assert_eq!(config.namespaces[0].levels["ns-all"], Level::Off);
+        assert_eq!(config.namespaces[0].injection, Some(Injection::Off));
+    }
 }
 
 #[test]
