@@ -7,7 +7,7 @@
 mod scale;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ringfence_enforcer::dataplane::{Options, render_full};
+use ringfence_enforcer::dataplane::{Options, Readback, render_full};
 use ringfence_enforcer::plan::Planner;
 use ringfence_policy::compile::Update;
 use ringfence_policy::snapshot::Object;
@@ -25,6 +25,7 @@ fn render(c: &mut Criterion) {
     c.bench_function("plan/all, onto an empty kernel", |b| {
         b.iter(|| {
             let mut planner = Planner::new(options.clone());
+            planner.adopt(Readback::default());
             planner
                 .plan(black_box(&program), None, &BTreeSet::new())
                 .expect("a first plan")
@@ -50,6 +51,7 @@ fn change(c: &mut Criterion, name: &str, versions: [Object; 2]) {
     let programs = in_turn(versions);
     let none = BTreeSet::new();
     let mut planner = Planner::new(Options::default());
+    planner.adopt(Readback::default());
     let first = planner.plan(&programs[1].0, None, &none);
     planner.committed(first.expect("a first plan"));
     let mut turn = 0;

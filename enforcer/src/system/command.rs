@@ -122,7 +122,8 @@ fn converse(
     }
 }
 
-fn await_any(
+/// Waits until one of them may be ready; it may also be none of them.
+pub(super) fn await_any(
     stdin: Option<&impl AsFd>,
     stdout: Option<&impl AsFd>,
     stderr: Option<&impl AsFd>,
@@ -147,7 +148,7 @@ fn await_any(
 }
 
 /// Appends what is there, up to `limit` bytes in all; `None` once the pipe is closed.
-fn receive<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+pub(super) fn receive<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>, limit: usize) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
     while let Some(open) = pipe {
         match open.read(&mut buffer) {

@@ -3,6 +3,7 @@
 use super::command::{self, Output};
 use super::detect::{default_flavour, detect, holds_ours, legacy_tables};
 use super::programs::SearchPath;
+use super::session::Session;
 use super::text::{appended, own_sets, succeeded, wait_argument};
 use super::{
     BridgeReport, Bypass, EntryPoint, Error, Family, Flavour, Ipv6, Kernel, OWN_SET_PREFIX,
@@ -28,6 +29,7 @@ pub struct LinuxKernel {
     v6: Option<Tools>,
     ipv6: Ipv6,
     ipset: PathBuf,
+    session: Session,
 }
 
 /// One family's programs.
@@ -68,6 +70,7 @@ impl LinuxKernel {
             v4,
             v6,
             ipv6,
+            session: Session::new(ipset.clone()),
             ipset,
         })
     }
@@ -156,6 +159,9 @@ impl Kernel for LinuxKernel {
     }
 
     fn ipset_restore(&self, input: &str) -> Result<(), Error> {
+        if self.session.carry_out(input) {
+            return Ok(());
+        }
         self.run(&self.ipset, &["-exist", "restore"], input)
             .map(|_| ())
     }

@@ -5,6 +5,7 @@
 //!     `- LinuxKernel
 //!          |- programs, detect,
 //!          |  command             iptables, ip6tables, ipset, nft: which ones, run with a time limit
+//!          |- session             one ipset that stays open, for members alone
 //!          |- netlink             sockets and attributes, no process is started
 //!          |    |- conntrack      dump flows, set and clear one bit of their mark
 //!          |    |- links          host routes, local addresses, foreign datapaths
@@ -28,6 +29,7 @@ mod nftables;
 mod programs;
 mod report;
 mod rivals;
+mod session;
 mod text;
 
 pub mod conntrack;

@@ -87,3 +87,34 @@ fn own_sets_are_read_past_a_foreign_one_that_cannot_be() {
         assert!(!saved.contains("cali40"), "{saved}");
     });
 }
+
+/// Members alone go through a session: what it cannot do is said again by a restore, which
+/// names the line, and does not end it.
+#[test]
+fn members_come_and_go_and_errors_name_their_line() {
+    private(|| {
+        let kernel = kernel(Flavour::Nft);
+        kernel
+            .ipset_restore("create RFa hash:ip\ncreate RFb hash:ip\n")
+            .unwrap();
+        for turn in 0..50 {
+            let input = format!("del RFa 192.0.2.{turn}\nadd RFb 192.0.2.{turn}\n");
+            kernel.ipset_restore(&input).unwrap();
+        }
+        let wrong = "add RFa 192.0.2.99\nadd RFnone 192.0.2.1\n";
+        let error = kernel.ipset_restore(wrong).unwrap_err();
+        let Error::Failed { line, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*line, Some(2), "{error}");
+        kernel
+            .ipset_restore("del RFa 192.0.2.99\nadd RFb 192.0.2.99\n")
+            .unwrap();
+        // A set that was made anew under its name is no surprise to it.
+        sh("ipset destroy RFa; ipset create RFa hash:ip,port");
+        kernel.ipset_restore("add RFa 192.0.2.1,tcp:80\n").unwrap();
+        let saved = kernel.ipset_save().unwrap();
+        assert_eq!(saved.matches("add RFb ").count(), 51, "{saved}");
+        assert_eq!(saved.matches("add RFa ").count(), 1, "{saved}");
+    });
+}
