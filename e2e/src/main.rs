@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ringfence_e2e::command::{Join, Play, Repeat, Selection, SelfTest};
+use ringfence_e2e::probe::agent;
 use ringfence_e2e::{bench, binaries, demo, sandbox};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,13 @@ enum Command {
     },
     /// Measures what enforcement costs and how fast it is (`make bench`).
     Bench(bench::Command),
+    /// In a pod of `--fabric kind`: servers and probes, told by standard input what to do.
+    #[command(hide = true)]
+    Agent {
+        /// Do nothing but keep the pod alive.
+        #[arg(long)]
+        hold: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +63,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<bool> {
     match command {
+        Command::Agent { hold: true } => loop {
+            std::thread::park();
+        },
+        Command::Agent { hold: false } => agent::serve().map(|()| true),
         Command::Bench(command) => {
             logging();
             command.run().map(|()| true)

@@ -210,7 +210,7 @@ impl Cli {
     fn run(&self, stage: &Stage, args: &[&str]) -> Result<Said> {
         let all = [args, &["--kubeconfig", &self.kubeconfig]].concat();
         let output = stage
-            .world()
+            .world()?
             .node("node1")?
             .output(&self.program, &all, "")?;
         Ok(Said {
@@ -297,7 +297,7 @@ fn explained(stage: &Stage, cli: &Cli, open: bool) -> Result<()> {
 fn entry_and_translations(stage: &Stage, cli: &Cli) -> Result<()> {
     let answer = cli.explain(stage, "10.2.3.4", "node2:31700")?;
     let service = &answer["ways"][0]["service"];
-    let web = stage.world().host("shop/web")?.addresses[0];
+    let web = stage.world()?.host("shop/web")?.addresses[0];
     let expected = [
         ("entry_node", "node2".to_owned()),
         ("dnat", format!("{web}:80")),

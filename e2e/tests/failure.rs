@@ -92,7 +92,7 @@ fn a_leak_is_explained(options: &Options) -> Result<()> {
 fn take_the_deny_out(stage: &mut Stage) -> Result<()> {
     for name in stage.node_names() {
         stage.kill_enforcer(&name)?;
-        let node = stage.world().node(&name)?;
+        let node = stage.world()?.node(&name)?;
         for tables in ["iptables", "ip6tables"] {
             let saved = node.exec(&format!("{tables}-save"), &["-t", "mangle"], "")?;
             let denies = saved.lines().filter(|rule| {

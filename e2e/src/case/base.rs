@@ -51,15 +51,6 @@ fn pods(topology: &Topology) -> impl Iterator<Item = Value> {
             node.pod4(pod.host).to_string(),
             node.pod6(pod.host).to_string(),
         );
-        let ports: Vec<Value> = PORTS
-            .iter()
-            .flat_map(|port| {
-                ["TCP", "UDP"].map(|protocol| {
-                    let name = format!("serve-{port}-{}", protocol.to_lowercase());
-                    json!({ "name": name, "containerPort": port, "protocol": protocol })
-                })
-            })
-            .collect();
         Some(json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
@@ -67,7 +58,7 @@ fn pods(topology: &Topology) -> impl Iterator<Item = Value> {
             },
             "spec": {
                 "nodeName": pod.node,
-                "containers": [{ "name": "server", "image": "server", "ports": ports }],
+                "containers": [{ "name": "server", "image": "server", "ports": ports() }],
             },
             "status": {
                 "phase": "Running",
@@ -78,4 +69,14 @@ fn pods(topology: &Topology) -> impl Iterator<Item = Value> {
             },
         }))
     })
+}
+
+/// Container ports for [`PORTS`], named `serve-80-tcp` and so on.
+pub(crate) fn ports() -> Vec<Value> {
+    let one = |port: &u16, protocol: &str| {
+        let name = format!("serve-{port}-{}", protocol.to_lowercase());
+        json!({ "name": name, "containerPort": port, "protocol": protocol })
+    };
+    let both = |port| ["TCP", "UDP"].map(|protocol| one(port, protocol));
+    PORTS.iter().flat_map(both).collect()
 }

@@ -27,12 +27,12 @@ fn report(stage: &Stage, row: &Row) -> Result<String> {
     } else {
         ("ip6tables", "ip6tables-save")
     };
-    for node in stage.world().nodes() {
+    for node in stage.world()?.nodes() {
         for table in TABLES {
             node.output(tables, &["-w", "5", "-t", table, "-Z"], "")?;
         }
     }
-    let again = stage.net().fire(std::slice::from_ref(&shot))?;
+    let again = stage.net()?.fire(std::slice::from_ref(&shot))?;
     let mut text = format!("packet: {}\n", row.expected.flow);
     for observation in again {
         let _ = writeln!(
@@ -41,7 +41,7 @@ fn report(stage: &Stage, row: &Row) -> Result<String> {
             observation.outcome, observation.detail
         );
     }
-    for node in stage.world().nodes() {
+    for node in stage.world()?.nodes() {
         let _ = writeln!(
             text,
             "--- {} (nsenter --net={})",

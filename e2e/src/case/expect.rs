@@ -146,6 +146,11 @@ impl Expect {
         self.transports.iter().any(sends)
     }
 
+    /// Whom the pairs name.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.pairs.iter().flat_map(|(from, to)| [*from, *to])
+    }
+
     /// A title for the table.
     pub fn title(&self) -> String {
         let all: Vec<String> = self.transports.iter().map(ToString::to_string).collect();

@@ -1,7 +1,7 @@
 //! Cases: what is applied, and who must reach whom then. Plain data; [`run`] plays it.
 
 mod arrive;
-mod base;
+pub(crate) mod base;
 mod crew;
 mod diagnose;
 mod expect;

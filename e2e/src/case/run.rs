@@ -1,17 +1,19 @@
 //! Plays cases and keeps what came of them.
 
+mod elsewhere;
 mod play;
 
 use self::play::Play;
 use super::stage::{ObjectsKind, Setup, Stage};
 use super::{Case, Step};
-use crate::fabric::{Placement, PodKind, Topology};
+use crate::fabric::{Lab, Placement, PodKind, Topology, World};
 use crate::probe::has_sctp;
 use crate::truth::Row;
 use anyhow::Context;
 use ringfence_policy::model::Protocol;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How cases are played.
@@ -25,6 +27,8 @@ pub struct Options {
     pub controlplane: Option<PathBuf>,
     /// With which kinds of pod.
     pub kinds: Kinds,
+    /// The cluster to play on, instead of namespaces of this machine.
+    pub cluster: Option<Arc<Lab>>,
 }
 
 /// With which kinds of pod cases are played.
@@ -195,6 +199,7 @@ impl Runner {
                     objects: self.options.objects,
                     controlplane: self.options.controlplane.clone(),
                     webhook: case.webhook,
+                    cluster: self.options.cluster.clone(),
                 };
                 Stage::create(key.0.clone(), &key.1, &setup).context("building the world")
             }
@@ -242,7 +247,8 @@ impl Runner {
         let Some(stage) = &self.failed else {
             return;
         };
-        for host in stage.world().hosts() {
+        let hosts = stage.world().into_iter().flat_map(World::hosts);
+        for host in hosts {
             println!("{:<12} nsenter --net={}", host.name, host.netns.path());
         }
         println!("press Enter to take it down");
@@ -250,6 +256,9 @@ impl Runner {
     }
 
     fn hindrance(&self, case: &Case) -> Option<String> {
+        if let Some(lab) = &self.options.cluster {
+            return elsewhere::hindrance(lab, case);
+        }
         if case.only.is_some_and(|only| only != self.options.objects) {
             return Some("needs the other source of objects".into());
         }

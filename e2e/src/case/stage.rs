@@ -1,8 +1,10 @@
 //! A world with its enforcers and objects, on which cases are played one after another.
 
 mod admission;
+mod ground;
 mod probes;
 
+use self::ground::Ground;
 use super::arrive::{self, Names};
 use super::base;
 use super::streams::Flow;
@@ -10,7 +12,7 @@ use crate::admission::Admission;
 use crate::admission::dns::Dns;
 use crate::controlplane::{self, ApiServer, Programs};
 use crate::fabric::netns::CONTROL_ADDRESS;
-use crate::fabric::{Process, Topology, World};
+use crate::fabric::{Cluster, Lab, Process, Topology, World};
 use crate::objects::{self, Folder, Mark, Objects, Reference, State, documents};
 use crate::probe::{Net, Transport};
 use crate::sandbox;
@@ -21,6 +23,7 @@ use ringfence_policy::model::Protocol;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Where enforcers get their objects from.
@@ -47,6 +50,8 @@ pub struct Setup {
     pub controlplane: Option<PathBuf>,
     /// Whether the webhook is there and registered.
     pub webhook: bool,
+    /// The cluster to play on, instead of namespaces of this machine.
+    pub cluster: Option<Arc<Lab>>,
 }
 
 /// A world in use.
@@ -57,8 +62,7 @@ pub struct Stage {
     admission: Option<Admission>,
     enforcers: BTreeMap<String, Process>,
     objects: Box<dyn Objects>,
-    net: Net,
-    world: World,
+    ground: Ground,
     base: State,
     state: State,
     setup: Setup,
@@ -74,6 +78,17 @@ pub struct Stage {
 impl Stage {
     /// Builds the world and starts an enforcer on every node.
     pub fn create(topology: Topology, flags: &[&str], setup: &Setup) -> Result<Self> {
+        if let Some(lab) = &setup.cluster {
+            let cluster = Cluster::create(lab, &topology)?;
+            let (base, objects) = (cluster.base()?, cluster.objects());
+            return Ok(Self::on(
+                Ground::There(cluster),
+                objects,
+                base,
+                flags,
+                setup,
+            ));
+        }
         let world = World::create(topology)?;
         let net = Net::start(&world)?;
         let objects: Box<dyn Objects> = match setup.objects {
@@ -92,28 +107,18 @@ impl Stage {
             }
         };
         let base = base::objects(world.topology())?;
-        let mut stage = Self {
-            flows: BTreeMap::new(),
-            dns: None,
-            admission: None,
-            enforcers: BTreeMap::new(),
+        let mut stage = Self::on(
+            Ground::Here { net, world },
             objects,
-            net,
-            world,
-            base: base.clone(),
-            state: State::default(),
-            setup: setup.clone(),
-            flags: flags.iter().map(|f| (*f).to_owned()).collect(),
-            waited: Duration::ZERO,
-            environment: Vec::new(),
-            spoiled: false,
-            had_services: false,
-            is_patient: true,
-        };
+            State::default(),
+            flags,
+            setup,
+        );
+        stage.base = base.clone();
         for (_, object) in base.iter() {
             stage.put(object)?;
         }
-        stage.objects.start_services(&stage.world)?;
+        stage.objects.start_services(stage.ground.world()?)?;
         for node in stage.node_names() {
             stage.start_enforcer(&node)?;
         }
@@ -124,29 +129,68 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The world.
-    pub fn world(&self) -> &World {
-        &self.world
+    /// A stage without enforcers, whose `base` is there already.
+    fn on(
+        ground: Ground,
+        objects: Box<dyn Objects>,
+        base: State,
+        flags: &[&str],
+        setup: &Setup,
+    ) -> Self {
+        Self {
+            flows: BTreeMap::new(),
+            dns: None,
+            admission: None,
+            enforcers: BTreeMap::new(),
+            objects,
+            ground,
+            state: base.clone(),
+            base,
+            setup: setup.clone(),
+            flags: flags.iter().map(|f| (*f).to_owned()).collect(),
+            waited: Duration::ZERO,
+            environment: Vec::new(),
+            spoiled: false,
+            had_services: false,
+            is_patient: true,
+        }
     }
 
-    /// Servers and probes.
-    pub fn net(&self) -> &Net {
-        &self.net
+    /// The world of namespaces.
+    ///
+    /// # Errors
+    /// On a cluster, whose nodes and pods are not this machine's.
+    pub fn world(&self) -> Result<&World> {
+        self.ground.world()
     }
 
-    /// More servers.
-    pub fn net_mut(&mut self) -> (&mut Net, &World) {
-        (&mut self.net, &self.world)
+    /// Servers and probes in the world of namespaces.
+    pub fn net(&self) -> Result<&Net> {
+        self.ground.here().map(|(net, _)| net)
+    }
+
+    /// More servers in the world of namespaces.
+    pub fn net_mut(&mut self) -> Result<(&mut Net, &World)> {
+        self.ground.here_mut()
+    }
+
+    /// Nodes, pods and externals, with the addresses that they have.
+    pub fn topology(&self) -> &Topology {
+        self.ground.topology()
     }
 
     /// The names of all nodes.
     pub fn node_names(&self) -> Vec<String> {
-        self.world.nodes().map(|n| n.name().to_owned()).collect()
+        let nodes = self.topology().nodes.iter();
+        nodes.map(|node| node.name.clone()).collect()
     }
 
     /// Whether anybody enforces.
     pub fn is_enforced(&self) -> bool {
-        self.setup.enforcer.is_some()
+        match &self.ground {
+            Ground::Here { .. } => self.setup.enforcer.is_some(),
+            Ground::There(cluster) => cluster.is_enforced(),
+        }
     }
 
     // === Enforcers ===
@@ -156,7 +200,7 @@ impl Stage {
         let Some(program) = &self.setup.enforcer else {
             return Ok(());
         };
-        let node = self.world.node(node)?;
+        let node = self.ground.world()?.node(node)?;
         let mut args: Vec<String> = ["--node-name", node.name()].map(Into::into).into();
         for port in ["--health-port", "--metrics-port"] {
             args.extend([port.to_owned(), objects::HEALTH_PORT.to_string()]);
@@ -217,7 +261,11 @@ impl Stage {
         let start = Instant::now();
         let mark: Mark = self.objects.mark()?;
         for (node, enforcer) in &mut self.enforcers {
-            objects::wait_applied(self.world.node(node)?, enforcer, &mark, APPLY)?;
+            let node = self.ground.world()?.node(node)?;
+            objects::wait_applied(node, enforcer, &mark, APPLY)?;
+        }
+        if let Ground::There(cluster) = &self.ground {
+            cluster.wait_applied(&mark, APPLY)?;
         }
         self.waited += start.elapsed();
         self.wait_services()
@@ -228,7 +276,10 @@ impl Stage {
         let has = self.state.iter().any(|(r, _)| r.kind == "Service");
         if has || self.had_services {
             let endpoints = arrive::endpoints(&self.snapshot()?);
-            self.objects.wait_services(&self.world, &endpoints)?;
+            match &self.ground {
+                Ground::Here { world, .. } => self.objects.wait_services(world, &endpoints)?,
+                Ground::There(cluster) => cluster.wait_services(&endpoints)?,
+            }
             self.had_services = has;
         }
         Ok(())
@@ -261,7 +312,7 @@ impl Stage {
     pub fn api_server(&mut self) -> Result<(&mut ApiServer, &World)> {
         let server = self.objects.api_server();
         let server = server.context("objects do not come from an API server here")?;
-        Ok((server, &self.world))
+        Ok((server, self.ground.world()?))
     }
 
     /// Applies the objects of a YAML text and waits until they are enforced.
@@ -273,7 +324,7 @@ impl Stage {
     /// Applies without waiting.
     pub fn hand_over(&mut self, yaml: &str, namespace: &str) -> Result<()> {
         for object in documents(yaml, namespace)? {
-            let object = arrive::scheduled(object, self.world.topology())?;
+            let object = arrive::scheduled(object, self.ground.topology())?;
             self.put(&object)?;
         }
         Ok(())
@@ -319,17 +370,13 @@ impl Stage {
                 Transport::Icmp => None,
             })
             .collect();
-        for host in self.world.hosts() {
-            self.net
-                .listen(&host.name, &host.netns, &host.addresses, &ports)?;
-        }
-        Ok(())
+        self.ground.listen(&ports)
     }
 
     /// Whose addresses cells may name.
     pub(super) fn names(&self) -> Names<'_> {
         Names {
-            topology: self.world.topology(),
+            topology: self.ground.topology(),
             state: &self.state,
         }
     }
@@ -376,10 +423,7 @@ impl Stage {
         self.clear()?;
         self.wait_applied()?;
         // What earlier cases left in conntrack is not this case's history.
-        for node in self.world.nodes() {
-            node.output("conntrack", &["-F"], "")?;
-        }
-        Ok(())
+        self.ground.forget_flows()
     }
 }
 

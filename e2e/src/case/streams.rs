@@ -38,7 +38,7 @@ impl Flow {
         };
         let mut shot = stage.shot(&cell)?;
         shot.patience = ANSWER;
-        let open = |side| Ok::<_, anyhow::Error>((side, Stream::open(stage.net(), &shot)?));
+        let open = |side| Ok::<_, anyhow::Error>((side, Stream::open(stage.net()?, &shot)?));
         Ok(Self {
             title: format!("flow {cell}"),
             resets: stage.resets(&cell),

@@ -28,18 +28,18 @@ pub struct Conversation {
 impl Conversation {
     /// Opens one from pod to pod over each family.
     pub fn open_both(stage: &Stage, from: &str, to: &str) -> Result<Vec<Self>> {
-        let targets = stage.world().host(to)?.addresses.iter();
+        let targets = stage.world()?.host(to)?.addresses.iter();
         targets
             .map(|target| Self::open_to(stage, from, to, *target))
             .collect()
     }
 
     fn open_to(stage: &Stage, from: &str, to: &str, target: IpAddr) -> Result<Self> {
-        let client = stage.world().host(from)?;
+        let client = stage.world()?.host(from)?;
         let source = client.address_like(target);
         let source = source.with_context(|| format!("{from} has no address like {target}"))?;
         let client_netns = client.netns.clone();
-        let server_netns = stage.world().host(to)?.netns.clone();
+        let server_netns = stage.world()?.host(to)?.netns.clone();
         let listener = server_netns.run(|| Ok(TcpListener::bind((target, PORT))?))?;
         let client = client_netns.run(|| {
             let target = SocketAddr::new(target, PORT);

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a program on every node; words are separated by blanks.
 pub fn everywhere(stage: &Stage, command: &str) -> Result<()> {
-    for node in stage.world().nodes() {
+    for node in stage.world()?.nodes() {
         run(stage, node.name(), command)?;
     }
     Ok(())
@@ -28,12 +28,12 @@ pub fn run(stage: &Stage, node: &str, command: &str) -> Result<String> {
     let mut words = command.split_whitespace();
     let program = words.next().context("an empty command")?;
     let args: Vec<&str> = words.collect();
-    stage.world().node(node)?.exec(program, &args, "")
+    stage.world()?.node(node)?.exec(program, &args, "")
 }
 
 /// Runs a program in the network of a pod (or of any host).
 pub fn inside(stage: &Stage, host: &str, command: &str) -> Result<String> {
-    let netns = stage.world().host(host)?.netns.path();
+    let netns = stage.world()?.host(host)?.netns.path();
     run(stage, "node1", &format!("nsenter --net={netns} {command}"))
 }
 
@@ -52,7 +52,7 @@ pub fn program(address: IpAddr) -> &'static str {
 
 /// The node on which a pod runs.
 pub fn node_of(stage: &Stage, pod: &str) -> Result<String> {
-    let pods = &stage.world().topology().pods;
+    let pods = &stage.world()?.topology().pods;
     let found = pods
         .iter()
         .find(|p| format!("{}/{}", p.namespace, p.name) == pod);
@@ -64,7 +64,7 @@ pub fn node_of(stage: &Stage, pod: &str) -> Result<String> {
 /// A file below `/proc/sys/net` of every node.
 pub fn sysctl(stage: &Stage, key: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/net/{key}");
-    for node in stage.world().nodes() {
+    for node in stage.world()?.nodes() {
         node.netns()
             .run(|| std::fs::write(&path, value).with_context(|| format!("writing {path}")))?;
     }
@@ -143,7 +143,11 @@ pub fn metric(stage: &Stage, node: &str, series: &str) -> Result<u64> {
 
 /// A page of a node's enforcer.
 pub fn page(stage: &Stage, node: &str, path: &str) -> Result<String> {
-    stage.world().node(node)?.netns().run(|| objects::get(path))
+    stage
+        .world()?
+        .node(node)?
+        .netns()
+        .run(|| objects::get(path))
 }
 
 /// Waits until `done`; what it says last is the error.
@@ -190,7 +194,7 @@ pub fn start_all(stage: &mut Stage) -> Result<()> {
 pub fn uninstall_all(stage: &mut Stage) -> Result<()> {
     kill_all(stage)?;
     let program = stage.enforcer_program()?.display().to_string();
-    for node in stage.world().nodes() {
+    for node in stage.world()?.nodes() {
         let folder = node.folder().join("state").display().to_string();
         node.exec(&program, &["cleanup", "--state-dir", &folder], "")?;
     }
@@ -207,16 +211,16 @@ pub fn everything(stage: &Stage, node: &str) -> Result<String> {
 }
 
 /// The folder that the enforcers watch.
-pub fn objects_folder(stage: &Stage) -> PathBuf {
-    Path::new(sandbox::RUN)
-        .join(stage.world().name())
-        .join("objects")
+pub fn objects_folder(stage: &Stage) -> Result<PathBuf> {
+    Ok(Path::new(sandbox::RUN)
+        .join(stage.world()?.name())
+        .join("objects"))
 }
 
 /// A folder of our own, for wrappers and the like.
 pub fn own_folder(stage: &Stage, name: &str) -> Result<PathBuf> {
     let folder = Path::new(sandbox::RUN)
-        .join(stage.world().name())
+        .join(stage.world()?.name())
         .join(name);
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     Ok(folder)
@@ -224,7 +228,7 @@ pub fn own_folder(stage: &Stage, name: &str) -> Result<PathBuf> {
 
 /// The first IPv4 address of a host.
 pub fn v4(stage: &Stage, host: &str) -> Result<std::net::Ipv4Addr> {
-    for address in &stage.world().host(host)?.addresses {
+    for address in &stage.world()?.host(host)?.addresses {
         if let IpAddr::V4(v4) = address {
             return Ok(*v4);
         }

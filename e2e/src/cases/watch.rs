@@ -47,7 +47,7 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         for (from, to, always) in pairs {
-            let (client, server) = (stage.world().host(from)?, stage.world().host(to)?);
+            let (client, server) = (stage.world()?.host(from)?, stage.world()?.host(to)?);
             for target in &server.addresses {
                 let Some(source) = client.address_like(*target) else {
                     continue;

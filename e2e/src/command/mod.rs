@@ -1,5 +1,6 @@
 //! The harness' commands: what is typed, and what it resolves to.
 
+mod elsewhere;
 mod play;
 mod progress;
 mod select;

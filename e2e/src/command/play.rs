@@ -1,5 +1,6 @@
 //! `run`, `repeat` and `self-test`.
 
+use super::elsewhere::{Elsewhere, Fabric};
 use super::progress::Progress;
 use super::select::{Seed, Selection, shuffle};
 use crate::case::{self, Case, CaseResult, Kinds, ObjectsKind, Options, Runner, Status, Variant};
@@ -19,6 +20,8 @@ use std::time::Instant;
 pub struct Play {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     /// What nodes and pods are made of.
     #[arg(long, value_enum, default_value_t = Fabric::Netns)]
     fabric: Fabric,
@@ -74,12 +77,6 @@ pub struct SelfTest {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Fabric {
-    /// Network namespaces of this machine.
-    Netns,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Pods {
     /// Every case with all kinds that it names.
     All,
@@ -101,10 +98,13 @@ impl Play {
 
     fn times(&self, times: u32, ready: impl FnOnce()) -> Result<bool> {
         let cases = self.selection.cases()?;
-        let options = self.options()?;
+        let mut options = self.options()?;
         let variants = self.variants(&cases, &options)?;
-        sandbox::enter()?;
+        if self.fabric == Fabric::Netns {
+            sandbox::enter()?;
+        }
         ready();
+        options.cluster = self.elsewhere.connect(self.fabric)?;
         let all: Vec<Variant> = (0..times).flat_map(|_| variants.clone()).collect();
         if let Some(Seed(seed)) = self.shuffle {
             println!("shuffled: --shuffle {seed} gives this order again");
@@ -128,6 +128,7 @@ impl Play {
         };
         let results = case::play(&all, &options, self.workers(), tell);
         progress.finish();
+        self.elsewhere.leave(options.cluster.as_ref())?;
         let took = start.elapsed();
         let run = report::Run {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -150,9 +151,10 @@ impl Play {
     }
 
     fn options(&self) -> Result<Options> {
-        let Fabric::Netns = self.fabric;
         Ok(Options {
-            enforcer: if self.without_enforcer {
+            cluster: None,
+            // A cluster has its own.
+            enforcer: if self.without_enforcer || self.fabric != Fabric::Netns {
                 None
             } else {
                 Some(binaries::enforcer(self.enforcer.as_deref())?)
@@ -160,6 +162,10 @@ impl Play {
             objects: self.objects,
             controlplane: self.controlplane.clone(),
             kinds: match self.pods {
+                // A cluster plugs all its pods in alike.
+                Pods::All | Pods::InTurn if self.fabric != Fabric::Netns => {
+                    Kinds::Only(PodKind::Routed)
+                }
                 Pods::All => Kinds::All,
                 Pods::InTurn => Kinds::InTurn,
                 Pods::Bridge => Kinds::Only(PodKind::Bridge),
@@ -182,15 +188,20 @@ impl Play {
 
     /// As reports call it.
     fn fabric(&self) -> String {
-        let Fabric::Netns = self.fabric;
-        match self.objects {
-            ObjectsKind::Folder => "netns, folder".into(),
-            ObjectsKind::Apiserver => "netns, API server".into(),
+        match (self.fabric, self.objects) {
+            (Fabric::Netns, ObjectsKind::Folder) => "netns, folder".into(),
+            (Fabric::Netns, ObjectsKind::Apiserver) => "netns, API server".into(),
+            (Fabric::Kind, _) => "kind".into(),
+            (Fabric::Kubeconfig, _) => "kubeconfig".into(),
         }
     }
 
     /// Much of a case is waiting: two workers are faster even on one core.
     fn workers(&self) -> usize {
+        if self.fabric != Fabric::Netns {
+            // One cluster is one world.
+            return 1;
+        }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         self.parallel.map_or(cores.max(2), NonZero::get)
     }
@@ -200,6 +211,11 @@ impl Play {
             .next()
             .unwrap_or_else(|| "ringfence-e2e".into());
         let mut words = vec![program, "run".into(), name.to_owned()];
+        match self.fabric {
+            Fabric::Netns => {}
+            Fabric::Kind => words.extend(["--fabric".into(), "kind".into()]),
+            Fabric::Kubeconfig => words.extend(["--fabric".into(), "kubeconfig".into()]),
+        }
         if self.objects == ObjectsKind::Apiserver {
             words.extend(["--objects".into(), "apiserver".into()]);
         }

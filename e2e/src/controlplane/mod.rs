@@ -29,6 +29,7 @@ pub use client::connect;
 pub use identity::{Identity, enforcer_role};
 pub use kubelet::Kubelet;
 pub use programs::Programs;
+pub(crate) use services::destinations;
 pub use proxy::{KubeProxy, ProxyMode, ProxyOptions};
 
 use crate::fabric::{Node, Process};

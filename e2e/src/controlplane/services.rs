@@ -104,7 +104,7 @@ pub(super) fn wait(
 /// To which pods the rules lead, and how often: `--to-destination 10.16.1.10:80` in
 /// iptables; in nftables `dnat to 10.16.1.10:80`, or out of a map with `10.16.1.10 . 80`,
 /// which may go over several lines.
-fn destinations(rules: &str) -> BTreeMap<SocketAddr, usize> {
+pub(crate) fn destinations(rules: &str) -> BTreeMap<SocketAddr, usize> {
     let words: Vec<&str> = rules
         .split_whitespace()
         .map(|word| word.trim_end_matches(','))

@@ -31,7 +31,7 @@ pub(super) fn show(stage: &mut Stage) -> Result<(usize, usize)> {
     title("Before a policy lands: the webhook reads it");
     let began = Instant::now();
     let objects = stage.objects_folder().context("the demo's objects")?;
-    let mut webhook = Direct::start(stage.world().control(), &objects, CONFIG)?;
+    let mut webhook = Direct::start(stage.world()?.control(), &objects, CONFIG)?;
     done(
         began,
         "the webhook is asked over TLS, as an API server asks it",

@@ -61,7 +61,7 @@ pub fn run(enforcer: PathBuf) -> Result<bool> {
         v4: true,
         transport: shop::transport(port),
     };
-    let stream = Stream::open(stage.net(), &stage.shot(&cell)?)?;
+    let stream = Stream::open(stage.net()?, &stage.shot(&cell)?)?;
     std::thread::sleep(LIVELY);
     let (client, server) = stream.received();
     println!(
@@ -119,7 +119,7 @@ pub fn run(enforcer: PathBuf) -> Result<bool> {
 
 /// Servers on the shop's ports.
 fn listen(stage: &mut Stage) -> Result<()> {
-    let (net, world) = stage.net_mut();
+    let (net, world) = stage.net_mut()?;
     for (name, port, _) in DOORS {
         let host = world.host(name)?;
         let crate::probe::Transport::Port(protocol, port) = shop::transport(port) else {
@@ -179,7 +179,8 @@ fn probe(stage: &Stage) -> Result<Vec<Row>> {
 }
 
 fn clients(stage: &Stage) -> Vec<String> {
-    let mut names: Vec<String> = stage.world().pods().map(|h| h.name.clone()).collect();
+    let pods = stage.topology().pods.iter();
+    let mut names: Vec<String> = pods.map(|p| format!("{}/{}", p.namespace, p.name)).collect();
     names.push(OUTSIDE.0.into());
     names
 }

@@ -6,6 +6,7 @@ use crate::probe::{Transport, tcp};
 use anyhow::{Context, Result, anyhow};
 use ringfence_policy::Snapshot;
 use ringfence_policy::model::{Node, Pod, Protocol};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Everything but the policies.
@@ -60,6 +61,7 @@ pub fn topology(snapshot: &Snapshot) -> Result<Topology> {
         kind: PodKind::Bridge,
         overlay: false,
         services: crate::fabric::Services::default(),
+        given: BTreeMap::new(),
         nodes: snapshot
             .nodes
             .values()

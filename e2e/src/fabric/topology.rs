@@ -2,6 +2,7 @@
 
 use crate::controlplane::ProxyMode;
 use ringfence_policy::path::Proxy;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The nodes' L2 network, the one of seed 002.
@@ -100,6 +101,9 @@ pub struct Topology {
     pub pods: Vec<PodSpec>,
     /// The outside.
     pub externals: Vec<External>,
+    /// Addresses that somebody else gave out, by the name of a pod or node: they are then
+    /// not those that follow from ranges and host parts.
+    pub given: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// kube-proxy's settings and the addresses of Services.
@@ -167,6 +171,7 @@ impl Topology {
             services: Services::default(),
             nodes: (1..=nodes).map(node).collect(),
             pods: Vec::new(),
+            given: BTreeMap::new(),
             externals: EXTERNALS
                 .iter()
                 .map(|(name, address)| External {
@@ -223,6 +228,9 @@ impl Topology {
 
     /// The addresses of a pod, node or external, IPv4 first.
     pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        if let Some(given) = self.given.get(name) {
+            return Some(given.clone());
+        }
         let pod = self.pods.iter().find_map(|pod| {
             let own = name.split_once('/') == Some((&pod.namespace, &pod.name));
             let node = self.node(&pod.node).filter(|_| own)?;

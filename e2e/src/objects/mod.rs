@@ -1,8 +1,10 @@
 //! How a case's objects reach the enforcers, and how it is known that they have.
 
+mod cluster;
 mod folder;
 mod state;
 
+pub use cluster::ClusterObjects;
 pub use folder::Folder;
 pub use state::{Reference, State, documents};
 
@@ -132,7 +134,13 @@ pub fn wait_applied(
 
 /// The body of a page of the enforcer in the calling thread's namespace.
 pub fn get(page: &str) -> Result<String> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, HEALTH_PORT));
+    page_of(HEALTH_PORT, page)
+}
+
+/// The body of a page of a program that listens on this port of the calling thread's
+/// namespace.
+pub fn page_of(port: u16, page: &str) -> Result<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(

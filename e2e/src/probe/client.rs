@@ -5,6 +5,7 @@ use super::{Observation, Outcome, Transport};
 use crate::fabric::Netns;
 use anyhow::{Context, Result};
 use ringfence_policy::model::Protocol;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol as Ip, Socket, Type};
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,42 @@ pub struct Shot {
     pub listening: bool,
     /// How long it waits before it says dropped.
     pub patience: Duration,
+}
+
+/// One probe without the place from which it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The client's address.
+    pub source: IpAddr,
+    /// The address that it calls.
+    pub target: IpAddr,
+    /// What it sends.
+    pub transport: Transport,
+    /// Whether somebody listens there; tells rejected from refused.
+    pub listening: bool,
+    /// How long it waits before it says dropped.
+    pub patience: Duration,
+}
+
+impl Call {
+    /// Sent from this namespace.
+    pub fn inside(self, netns: Netns) -> Shot {
+        let Self {
+            source,
+            target,
+            transport,
+            listening,
+            patience,
+        } = self;
+        Shot {
+            netns,
+            source,
+            target,
+            transport,
+            listening,
+            patience,
+        }
+    }
 }
 
 impl Net {

@@ -4,12 +4,13 @@
 //! servers and clients of all pods are tasks of one runtime and a whole matrix is probed
 //! at once.
 
+pub mod agent;
 mod client;
 mod server;
 mod stream;
 
-pub use client::{Shot, has_sctp};
-pub use server::{Net, PORTS};
+pub use client::{Call, Shot, has_sctp};
+pub use server::{Net, PORTS, everywhere};
 pub use stream::{Hearing, Side, Stream};
 
 use ringfence_policy::model::Protocol;
@@ -65,7 +66,8 @@ impl fmt::Display for Outcome {
 }
 
 /// What a probe sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Transport {
     /// To a port.
     Port(Protocol, u16),
@@ -93,6 +95,24 @@ pub const fn icmp() -> Transport {
     Transport::Icmp
 }
 
+impl From<Transport> for String {
+    fn from(transport: Transport) -> Self {
+        transport.to_string()
+    }
+}
+
+impl TryFrom<String> for Transport {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Self> {
+        match text.split_once(' ') {
+            Some(("ICMP", _)) => Ok(Self::Icmp),
+            Some((name, port)) => Ok(Self::Port(agent::protocol(name)?, port.parse()?)),
+            None => anyhow::bail!("{text:?} is no transport"),
+        }
+    }
+}
+
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,7 +123,7 @@ impl fmt::Display for Transport {
 }
 
 /// The result of one probe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Observation {
     /// What became of it.
     pub outcome: Outcome,

@@ -21,6 +21,16 @@ use tokio::sync::mpsc;
 /// the kernel has it, SCTP.
 pub const PORTS: [u16; 2] = [80, 81];
 
+/// [`PORTS`] with the protocols that this kernel has.
+pub fn everywhere() -> Vec<(Protocol, u16)> {
+    let mut protocols = vec![Protocol::Tcp, Protocol::Udp];
+    if has_sctp() {
+        protocols.push(Protocol::Sctp);
+    }
+    let ports = |protocol: Protocol| PORTS.map(|port| (protocol, port));
+    protocols.into_iter().flat_map(ports).collect()
+}
+
 /// The server's end of a flow, as it reaches the opener.
 pub(super) enum Accepted {
     /// A connection, after its first line.
@@ -41,26 +51,24 @@ pub struct Net {
 }
 
 impl Net {
-    /// Servers on every address of `world`.
-    pub fn start(world: &World) -> Result<Self> {
+    /// A runtime, and no servers.
+    pub fn empty() -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context("starting the probes' runtime")?;
-        let mut net = Self {
+        Ok(Self {
             runtime,
             listening: BTreeSet::new(),
             waiting: Waiting::default(),
-        };
-        let mut protocols = vec![Protocol::Tcp, Protocol::Udp];
-        if has_sctp() {
-            protocols.push(Protocol::Sctp);
-        }
-        let ports: Vec<(Protocol, u16)> = protocols
-            .iter()
-            .flat_map(|protocol| PORTS.map(|port| (*protocol, port)))
-            .collect();
+        })
+    }
+
+    /// Servers on every address of `world`.
+    pub fn start(world: &World) -> Result<Self> {
+        let mut net = Self::empty()?;
+        let ports = everywhere();
         for host in world.hosts() {
             net.listen(&host.name, &host.netns, &host.addresses, &ports)?;
         }

@@ -66,8 +66,8 @@ fn dying() -> Case {
         .policy("x/deny", "{podSelector: {}, policyTypes: [Egress]}")
         .act("take x/a's link away", |stage| {
             stage.spoil();
-            let netns = stage.world().host("x/a")?.netns.path();
-            let node = stage.world().node("node1")?;
+            let netns = stage.world()?.host("x/a")?.netns.path();
+            let node = stage.world()?.node("node1")?;
             let netns = format!("--net={netns}");
             node.exec("nsenter", &[&netns, "ip", "link", "delete", "eth0"], "")
                 .map(drop)

@@ -75,7 +75,7 @@ fn rewrite(
     edit: impl Fn(&str) -> String,
 ) -> Result<()> {
     let mut changed = false;
-    for node in stage.world().nodes() {
+    for node in stage.world()?.nodes() {
         for program in families {
             let saved = node.exec(&format!("{program}-save"), &["-t", table], "")?;
             let edited = edit(&saved);
@@ -118,7 +118,7 @@ impl Set<'_> {
 /// When there is nothing to change.
 pub fn sets(stage: &Stage, kind: &str, edit: impl Fn(&Set) -> String) -> Result<()> {
     let mut changed = false;
-    for node in stage.world().nodes() {
+    for node in stage.world()?.nodes() {
         let saved = node.exec("ipset", &["save"], "")?;
         let asked = asked(node)?;
         let commands: String = parse(&saved)
@@ -171,7 +171,7 @@ fn parse(saved: &str) -> Vec<Set<'_>> {
 /// Runs a program on every node.
 pub fn everywhere(stage: &Stage, program: &str, args: &[&str]) -> Result<()> {
     stage
-        .world()
+        .world()?
         .nodes()
         .try_for_each(|node| node.exec(program, args, "").map(drop))
 }
@@ -183,12 +183,12 @@ pub fn sysctl(stage: &Stage, key: &str, value: &str) -> Result<()> {
         node.netns()
             .run(|| std::fs::write(&path, value).with_context(|| format!("writing {path}")))
     };
-    stage.world().nodes().try_for_each(write)
+    stage.world()?.nodes().try_for_each(write)
 }
 
 /// Takes a node off its networks.
 pub fn links_down(stage: &Stage, node: &str) -> Result<()> {
-    let node = stage.world().node(node)?;
+    let node = stage.world()?.node(node)?;
     let links = node.exec("ip", &["-o", "link", "show", "up"], "")?;
     let names = links.lines().filter_map(|line| line.split(": ").nth(1));
     for name in names.filter(|name| *name != "lo") {

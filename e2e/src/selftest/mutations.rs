@@ -244,7 +244,7 @@ pub const ALL: &[Mutation] = &[
             for family in ["ipv4", "ipv6"] {
                 let args = ["-U", "-f", family, "-m", "0"];
                 stage
-                    .world()
+                    .world()?
                     .nodes()
                     .try_for_each(|node| node.output("conntrack", &args, "").map(drop))?;
             }
@@ -286,7 +286,7 @@ fn first_out(set: &Set) -> String {
 
 /// Adds a pod's addresses to every set of pods.
 fn add(stage: &Stage, pod: &str) -> Result<()> {
-    let addresses = stage.world().host(pod)?.addresses.clone();
+    let addresses = stage.world()?.host(pod)?.addresses.clone();
     sets(stage, "hash:ip", |set| set.add(&addresses))
 }
 

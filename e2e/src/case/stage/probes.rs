@@ -3,7 +3,7 @@
 use super::{ObjectsKind, Stage};
 use crate::case::oracle::Oracle;
 use crate::case::{arrive, oracle};
-use crate::probe::{Observation, Outcome, Shot, Transport};
+use crate::probe::{Call, Observation, Outcome, Shot, Transport};
 use crate::truth::{Cell, DenyAction, Expected};
 use anyhow::Result;
 use ringfence_policy::evaluate::Evaluator;
@@ -43,11 +43,11 @@ impl Stage {
         let oracle = Oracle {
             names: self.names(),
             evaluator,
-            proxy: self.world.topology().services.proxy(),
+            proxy: self.topology().services.proxy(),
             action: self.deny_action(),
         };
         oracle.expected(cell, |address, transport| {
-            self.net.is_listening(address, transport)
+            self.ground.is_listening(address, transport)
         })
     }
 
@@ -61,33 +61,36 @@ impl Stage {
         tcp && self.deny_action() == DenyAction::Reject && !is_service(cell) && !proxied
     }
 
-    /// The probe of a cell.
+    /// The probe of a cell, in the world of namespaces.
     pub fn shot(&self, cell: &Cell) -> Result<Shot> {
+        let netns = self.world()?.host(&cell.from)?.netns.clone();
+        Ok(self.call(cell)?.inside(netns))
+    }
+
+    /// What a cell sends, wherever its client is.
+    fn call(&self, cell: &Cell) -> Result<Call> {
         let (source, target) = oracle::ends(&self.names(), cell)?;
         // Behind a Service and a node port somebody listens, or kube-proxy answers.
-        Ok(Shot {
-            netns: self.world.host(&cell.from)?.netns.clone(),
+        let listening = is_service(cell) || self.ground.is_listening(target, cell.transport);
+        Ok(Call {
             source,
             target,
             transport: cell.transport,
-            listening: is_service(cell) || self.net.is_listening(target, cell.transport),
+            listening,
             patience: ANSWER,
         })
     }
 
     /// Probes cells at once; where silence is expected, it is waited for briefly.
     pub fn probe(&self, cells: &[(&Cell, Outcome)]) -> Result<Vec<Observation>> {
-        let shots = cells
-            .iter()
-            .map(|(cell, expected)| {
-                let mut shot = self.shot(cell)?;
-                if *expected == Outcome::Dropped {
-                    shot.patience = SILENCE;
-                }
-                Ok(shot)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        self.net.fire(&shots)
+        let calls = cells.iter().map(|(cell, expected)| {
+            let mut call = self.call(cell)?;
+            if *expected == Outcome::Dropped {
+                call.patience = SILENCE;
+            }
+            Ok((cell.from.clone(), call))
+        });
+        self.ground.fire(calls.collect::<Result<_>>()?)
     }
 }
 

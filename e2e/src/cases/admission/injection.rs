@@ -111,7 +111,7 @@ fn names(stage: &mut Stage, expected: bool) -> Result<()> {
         .as_str()
         .context("no clusterIP")?;
     let address: IpAddr = address.parse()?;
-    let web = &stage.world().host("shop/web")?.netns;
+    let web = &stage.world()?.host("shop/web")?.netns;
     let found = dns::resolves(web, address, 53, NAME)?;
     ensure!(
         found == [expected; 2],

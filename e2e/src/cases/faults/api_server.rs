@@ -198,7 +198,7 @@ fn no_lists(stage: &mut Stage) -> Result<()> {
 
 /// What an enforcer says last that gets no lists on node1.
 fn last_words(stage: &Stage, name: &str, kubeconfig: &Path) -> Result<String> {
-    let node = stage.world().node("node1")?;
+    let node = stage.world()?.node("node1")?;
     let args = [
         "--node-name=node1".to_owned(),
         "--cache-sync-timeout=3s".to_owned(),

@@ -221,7 +221,7 @@ fn locked(stage: &mut Stage, least: Duration) -> Result<()> {
     let watch = watch(stage)?;
     let start = Instant::now();
     let mut holders = Vec::new();
-    for node in stage.world().nodes() {
+    for node in stage.world()?.nodes() {
         let args = ["-F", "/run/xtables.lock", "sleep", "60"].map(str::to_owned);
         holders.push(node.spawn("holder", Path::new("flock"), &args, &[])?);
     }

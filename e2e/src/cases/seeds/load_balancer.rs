@@ -91,8 +91,8 @@ fn healthy(stage: &Stage, healthy: &str) -> Result<()> {
 
 /// The HTTP status that a node gives the load balancer.
 fn health(stage: &Stage, node: &str) -> Result<String> {
-    let address = SocketAddr::new(stage.world().host(node)?.addresses[0], HEALTH);
-    stage.world().host("office")?.netns.run(|| {
+    let address = SocketAddr::new(stage.world()?.host(node)?.addresses[0], HEALTH);
+    stage.world()?.host("office")?.netns.run(|| {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
@@ -111,7 +111,7 @@ struct Forward<'a>(&'a Stage);
 
 impl<'a> Forward<'a> {
     fn to(stage: &'a Stage, node: &str) -> Result<Self> {
-        let address = stage.world().host(node)?.addresses[0];
+        let address = stage.world()?.host(node)?.addresses[0];
         hands::inside(
             stage,
             "office",
@@ -136,7 +136,7 @@ impl Drop for Forward<'_> {
 }
 
 fn call(stage: &Stage, client: &str, patience: Duration) -> Result<(IpAddr, Observation)> {
-    let host = stage.world().host(client)?;
+    let host = stage.world()?.host(client)?;
     let source = host.addresses[0];
     let shot = Shot {
         netns: host.netns.clone(),
@@ -146,7 +146,7 @@ fn call(stage: &Stage, client: &str, patience: Duration) -> Result<(IpAddr, Obse
         listening: true,
         patience,
     };
-    let seen = stage.net().fire(&[shot])?.pop();
+    let seen = stage.net()?.fire(&[shot])?.pop();
     Ok((source, seen.context("a probe without an observation")?))
 }
 

@@ -114,7 +114,7 @@ fn send_tagged(stage: &Stage, protocol: u16, v4: bool) -> Result<()> {
     frame.extend(mac_of(stage, "x/a")?);
     frame.extend(protocol.to_be_bytes());
     frame.extend(packet(source, target));
-    stage.world().host("x/a")?.netns.run(|| {
+    stage.world()?.host("x/a")?.netns.run(|| {
         let mut links = getifaddrs()?
             .filter(|link| link.interface_name == "eth0")
             .filter_map(|link| link.address);
@@ -162,7 +162,7 @@ fn packet(source: IpAddr, target: IpAddr) -> Vec<u8> {
 /// A server that hears, on a port where nobody else listens.
 fn listen(stage: &Stage, pod: &str, address: IpAddr) -> Result<UdpSocket> {
     let server = stage
-        .world()
+        .world()?
         .host(pod)?
         .netns
         .run(|| Ok(UdpSocket::bind((address, PORT))?))?;
@@ -172,7 +172,7 @@ fn listen(stage: &Stage, pod: &str, address: IpAddr) -> Result<UdpSocket> {
 
 /// A pod's address of one family.
 fn address(stage: &Stage, pod: &str, v4: bool) -> Result<IpAddr> {
-    let mut addresses = stage.world().host(pod)?.addresses.iter().copied();
+    let mut addresses = stage.world()?.host(pod)?.addresses.iter().copied();
     let found = addresses.find(|address| address.is_ipv4() == v4);
     found.with_context(|| format!("{pod} has no such address (IPv4: {v4})"))
 }
@@ -259,7 +259,7 @@ fn spoof_arrives(stage: &Stage, v4: bool) -> Result<bool> {
     )?;
     let server = listen(stage, "x/b", target)?;
     let client = stage
-        .world()
+        .world()?
         .host("z/a")?
         .netns
         .run(|| Ok(UdpSocket::bind((borrowed, 0))?))?;

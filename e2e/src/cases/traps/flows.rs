@@ -60,7 +60,7 @@ fn cut() -> Vec<Case> {
 fn half_open(stage: &mut Stage) -> Result<()> {
     hands::inside(stage, "x/b", "iptables -A OUTPUT -p tcp --sport 80 -j DROP")?;
     let target = SocketAddr::from((hands::v4(stage, "x/b")?, 80));
-    let netns = stage.world().host("y/a")?.netns.clone();
+    let netns = stage.world()?.host("y/a")?.netns.clone();
     let (sender, connected) = channel();
     std::thread::spawn(move || {
         let result = netns.run(|| Ok(TcpStream::connect_timeout(&target, Duration::from_secs(4))));

@@ -84,7 +84,7 @@ fn reboot(stage: &mut Stage) -> Result<()> {
     }
     see(stage, "z/a", "x/b", tcp(80), Outcome::Allowed)
         .context("after the reboot the node is open")?;
-    let folder = hands::objects_folder(stage);
+    let folder = hands::objects_folder(stage)?;
     let away = folder.with_extension("away");
     std::fs::rename(&folder, &away)?;
     for node in stage.node_names() {

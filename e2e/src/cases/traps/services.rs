@@ -73,7 +73,7 @@ pub fn cases() -> Vec<Case> {
         )
         .act("lead a Service address to x/b", |stage| {
             lead(stage, "tcp", "x/b", 80)?;
-            for own in &stage.world().host("x/b")?.addresses {
+            for own in &stage.world()?.host("x/b")?.addresses {
                 hands::everywhere(
                     stage,
                     &format!(
@@ -107,7 +107,7 @@ fn flows(stage: &mut Stage) -> Result<()> {
         for service in SERVICE {
             let open = |from| {
                 let shot = call(stage, from, "x/b", service, transport)?;
-                Stream::open(stage.net(), &shot)
+                Stream::open(stage.net()?, &shot)
             };
             denied.push((format!("{service} {transport}"), open("z/a")?));
             allowed.push((format!("{service} {transport}"), open("y/a")?));
@@ -136,7 +136,7 @@ fn flows(stage: &mut Stage) -> Result<()> {
 
 /// Port 80 of the Service leads to this port of a pod, in both families.
 fn lead(stage: &Stage, protocol: &str, pod: &str, port: u16) -> Result<()> {
-    for address in &stage.world().host(pod)?.addresses {
+    for address in &stage.world()?.host(pod)?.addresses {
         let service = SERVICE.iter().find(|s| s.is_ipv4() == address.is_ipv4());
         let service = service.context("a Service has both families")?;
         let (program, to) = (hands::program(*address), SocketAddr::new(*address, port));
@@ -179,7 +179,7 @@ fn expect_service(
 ) -> Result<()> {
     for service in SERVICE {
         let shot = call(stage, from, backend, service, transport)?;
-        let seen = stage.net().fire(&[shot])?;
+        let seen = stage.net()?.fire(&[shot])?;
         let Some(Observation {
             outcome, detail, ..
         }) = seen.first()

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns, unshare};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// A network namespace without a name: it is gone when the last descriptor, socket and
@@ -31,8 +32,14 @@ impl Netns {
         Ok(Self(Arc::new(file)))
     }
 
-    /// Moves the calling thread into the namespace for good.
+    /// Moves the calling thread into the namespace for good. To stay where it is a thread
+    /// needs no right.
     pub fn enter(&self) -> Result<()> {
+        let here = fs::metadata("/proc/thread-self/ns/net").context("reading the namespace")?;
+        let there = self.0.metadata().context("reading a network namespace")?;
+        if (here.dev(), here.ino()) == (there.dev(), there.ino()) {
+            return Ok(());
+        }
         setns(&*self.0, CloneFlags::CLONE_NEWNET).context("entering a network namespace")
     }
 

@@ -96,6 +96,8 @@
 
   function choose(key, value) {
     if (value) chosen.set(key, value); else chosen.delete(key);
+    // A link to one case shows that alone, until somebody looks for something else.
+    if (key !== "theme") chosen.delete("case");
     history.replaceState(null, "", `#${chosen}`);
     show();
   }

@@ -1,0 +1,93 @@
+//! The harness' end of the conversation with an agent (`crate::probe::agent`).
+
+use crate::probe::agent::{Answer, Request};
+use anyhow::{Context, Result, bail};
+use kube::api::AttachedProcess;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
+use tokio::process::Child;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// Longer than any probe's patience.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Input = Box<dyn AsyncWrite + Send + Unpin>;
+type Output = Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>;
+
+/// What keeps the agent's process: it ends with this.
+enum Hold {
+    /// In a pod.
+    Pod(#[expect(dead_code, reason = "held, not read")] AttachedProcess),
+    /// In a container.
+    Container(#[expect(dead_code, reason = "held, not read")] Child),
+}
+
+/// A running agent.
+pub(super) struct Agent {
+    name: String,
+    streams: Mutex<(Input, Output)>,
+    _hold: Hold,
+}
+
+impl Agent {
+    /// In a pod, started by `exec`.
+    pub fn in_pod(name: &str, mut process: AttachedProcess) -> Result<Self> {
+        let input = process.stdin().context("an exec without input")?;
+        let output = process.stdout().context("an exec without output")?;
+        let streams = streams(input, output);
+        let hold = Hold::Pod(process);
+        Ok(Self::new(name, streams, hold))
+    }
+
+    /// In a container, as a child of this process.
+    pub fn in_container(name: &str, mut child: Child) -> Result<Self> {
+        let input = child.stdin.take().context("a program without input")?;
+        let output = child.stdout.take().context("a program without output")?;
+        let streams = streams(input, output);
+        let hold = Hold::Container(child);
+        Ok(Self::new(name, streams, hold))
+    }
+
+    fn new(name: &str, streams: (Input, Output), hold: Hold) -> Self {
+        Self {
+            name: name.to_owned(),
+            streams: Mutex::new(streams),
+            _hold: hold,
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// When the agent could not do it, or is gone.
+    pub async fn ask(&self, request: &Request) -> Result<Answer> {
+        let mut text = serde_json::to_vec(request)?;
+        text.push(b'\n');
+        let mut streams = self.streams.lock().await;
+        let (input, output) = &mut *streams;
+        let conversation = async {
+            input.write_all(&text).await?;
+            input.flush().await?;
+            output.next_line().await
+        };
+        let name = &self.name;
+        let line = timeout(PATIENCE, conversation)
+            .await
+            .with_context(|| format!("the agent of {name} is silent"))?
+            .with_context(|| format!("the agent of {name} cannot be reached"))?
+            .with_context(|| format!("the agent of {name} has ended"))?;
+        match serde_json::from_str(&line).with_context(|| format!("{name} says {line:?}"))? {
+            Answer::Failed(reason) => bail!("{name}: {reason}"),
+            answer => Ok(answer),
+        }
+    }
+}
+
+fn streams(
+    input: impl AsyncWrite + Send + Unpin + 'static,
+    output: impl AsyncRead + Send + Unpin + 'static,
+) -> (Input, Output) {
+    let output: Box<dyn AsyncRead + Send + Unpin> = Box::new(output);
+    (Box::new(input), BufReader::new(output).lines())
+}

@@ -1,0 +1,395 @@
+//! A cluster in use by the harness: its client, its nodes, and the agents that run there.
+
+use super::agent::Agent;
+use super::outside;
+use super::pods::{self, MADE, Running};
+use crate::fabric::Topology;
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, AttachParams, DeleteParams, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::AsyncReadExt;
+use tokio::runtime::{Builder, Runtime};
+
+/// Where the harness' own pods are.
+const OWN: &str = "ringfence-e2e";
+/// Where Ringfence is installed.
+const SYSTEM: &str = "ringfence-system";
+/// How its enforcers are labelled.
+const ENFORCER: &str = "app.kubernetes.io/name=ringfence-enforcer";
+
+/// How a cluster is reached.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Its kubeconfig; none: what kubectl would take.
+    pub kubeconfig: Option<PathBuf>,
+    /// The image of `ringfence-e2e` (`make images`), by which nodes know it.
+    pub image: String,
+    /// The nodes are containers of kind: the outside is one as well.
+    pub kind: bool,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Real {
+    /// Its name in the cluster.
+    pub name: String,
+    labels: BTreeMap<String, String>,
+    ranges: Vec<String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Real {
+    /// Its pod ranges.
+    pub fn ranges(&self) -> impl Iterator<Item = &str> {
+        self.ranges.iter().map(String::as_str)
+    }
+}
+
+/// A cluster in use. Workers come first, in the order of their pod ranges: they are `node1`,
+/// `node2` ... of cases; control planes follow.
+pub struct Lab {
+    // Agents end before the runtime in which their connections are.
+    agents: Mutex<BTreeMap<String, Arc<Agent>>>,
+    on_nodes: Vec<Arc<Agent>>,
+    outside: Option<Arc<Agent>>,
+    nodes: Vec<Real>,
+    image: String,
+    enforced: bool,
+    families: (bool, bool),
+    client: Client,
+    runtime: Runtime,
+}
+
+impl fmt::Debug for Lab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lab")
+            .field("nodes", &self.nodes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lab {
+    /// Connects, and starts a pod with an agent on every node.
+    pub fn connect(access: &Access) -> Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("starting a runtime for the cluster's client")?;
+        let client = runtime.block_on(client(access))?;
+        let nodes = runtime.block_on(nodes(&client))?;
+        ensure!(!nodes.is_empty(), "the cluster has no node that is ready");
+        let has = |v4: bool| {
+            let mut all = nodes.iter().flat_map(|n| &n.ranges);
+            all.any(|range| range.contains(':') != v4)
+        };
+        let families = (has(true), has(false));
+        let enforcers: Api<Pod> = Api::namespaced(client.clone(), SYSTEM);
+        let parameters = ListParams::default().labels(ENFORCER);
+        let enforcers = runtime.block_on(enforcers.list(&parameters));
+        let enforced = !enforcers.context("listing the enforcers")?.items.is_empty();
+        let mut lab = Self {
+            agents: Mutex::default(),
+            on_nodes: Vec::new(),
+            outside: None,
+            nodes,
+            image: access.image.clone(),
+            enforced,
+            families,
+            client,
+            runtime,
+        };
+        lab.on_nodes = lab.start_on_nodes()?;
+        if access.kind {
+            let outside = lab
+                .runtime
+                .block_on(outside::start(&lab.image, &lab.nodes))?;
+            lab.outside = Some(Arc::new(outside));
+        }
+        Ok(lab)
+    }
+
+    fn start_on_nodes(&self) -> Result<Vec<Arc<Agent>>> {
+        let started = self.block_on(async {
+            let namespaces: Api<Namespace> = Api::all(self.client.clone());
+            let metadata = json!({ "name": OWN, "labels": { MADE: "true" } });
+            let own = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+            pods::apply(&namespaces, OWN, &own).await?;
+            let starts = self
+                .nodes
+                .iter()
+                .enumerate()
+                .map(|(index, node)| async move {
+                    let alias = alias(index);
+                    let pod = pods::on_node(self, OWN, &alias, &node.name);
+                    pods::run(&self.client, &pod, &alias).await
+                });
+            try_join_all(starts).await
+        })?;
+        started.iter().map(|pod| self.agent(pod)).collect()
+    }
+
+    /// Runs something with the client.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// A client with the rights of the kubeconfig; use it inside [`Self::block_on`].
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The image of pods.
+    pub(super) fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// Whether enforcers run in the cluster.
+    pub fn is_enforced(&self) -> bool {
+        self.enforced
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are addresses outside.
+    pub fn has_outside(&self) -> bool {
+        self.outside.is_some()
+    }
+
+    /// Whether pods have addresses of this family.
+    pub fn has_family(&self, v4: bool) -> bool {
+        if v4 { self.families.0 } else { self.families.1 }
+    }
+
+    pub(super) fn outside(&self) -> Option<&Arc<Agent>> {
+        self.outside.as_ref()
+    }
+
+    /// Of these addresses those of families that the cluster has.
+    pub(super) fn reachable(&self, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+        addresses.retain(|address| self.has_family(address.is_ipv4()));
+        addresses
+    }
+
+    /// Puts the cluster's nodes in the place of the topology's.
+    pub(super) fn fit(&self, topology: &mut Topology) -> Result<()> {
+        ensure!(
+            topology.nodes.len() <= self.nodes.len(),
+            "needs {} nodes, the cluster has {}",
+            topology.nodes.len(),
+            self.nodes.len()
+        );
+        for (node, real) in topology.nodes.iter().zip(&self.nodes) {
+            let addresses = self.reachable(real.addresses.clone());
+            topology.given.insert(node.name.clone(), addresses);
+        }
+        if self.outside.is_none() {
+            topology.externals.clear();
+        }
+        topology
+            .externals
+            .retain(|e| self.has_family(e.address.is_ipv4()));
+        Ok(())
+    }
+
+    /// The agents of a topology's nodes.
+    pub(super) fn node_agents(&self, topology: &Topology) -> Result<BTreeMap<String, Arc<Agent>>> {
+        let nodes = topology.nodes.iter().zip(&self.on_nodes);
+        Ok(nodes
+            .map(|(node, agent)| (node.name.clone(), Arc::clone(agent)))
+            .collect())
+    }
+
+    /// Nodes as cases know them.
+    pub(super) fn node_objects(&self, topology: &Topology) -> impl Iterator<Item = Value> {
+        topology.nodes.iter().zip(&self.nodes).map(|(node, real)| {
+            let addresses = real.addresses.iter();
+            let addresses = addresses.map(|a| json!({ "type": "InternalIP", "address": a }));
+            json!({
+                "apiVersion": "v1", "kind": "Node",
+                "metadata": { "name": node.name, "labels": real.labels },
+                "spec": { "podCIDR": real.ranges.first(), "podCIDRs": real.ranges },
+                "status": { "addresses": addresses.collect::<Vec<_>>() },
+            })
+        })
+    }
+
+    /// What the cluster calls a node of a case.
+    pub fn real_name<'a>(&'a self, node: &'a str) -> &'a str {
+        let mut all = self.nodes.iter().enumerate();
+        let found = all.find(|(index, _)| alias(*index) == node);
+        found.map_or(node, |(_, real)| &real.name)
+    }
+
+    /// The agent of a pod, started where there is none.
+    pub(super) fn agent(&self, pod: &Running) -> Result<Arc<Agent>> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = agents.get(&pod.uid) {
+            return Ok(Arc::clone(known));
+        }
+        let (namespace, name) = pod.key.split_once('/').context("a pod without namespace")?;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = AttachParams::default()
+            .stdin(true)
+            .stdout(true)
+            .stderr(false);
+        let process = self
+            .block_on(api.exec(name, ["/program", "agent"], &parameters))
+            .with_context(|| format!("starting an agent in Pod {}", pod.key))?;
+        let agent = Arc::new(Agent::in_pod(&pod.key, process)?);
+        agents.insert(pod.uid.clone(), Arc::clone(&agent));
+        Ok(agent)
+    }
+
+    /// Runs a program in the enforcer's pod of a node, which shares the node's network, and
+    /// returns what it printed.
+    pub(super) fn on_node(&self, node: &str, command: &[&str]) -> Result<String> {
+        let real = self.real_name(node);
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), SYSTEM);
+        let parameters = ListParams::default()
+            .labels(ENFORCER)
+            .fields(&format!("spec.nodeName={real}"));
+        self.block_on(async {
+            let found = api.list(&parameters).await?.items;
+            let pod = found
+                .first()
+                .with_context(|| format!("no enforcer on {real}"))?
+                .name_any();
+            let parameters = AttachParams::default().stdout(true).stderr(false);
+            let mut process = api.exec(&pod, command.iter().copied(), &parameters).await?;
+            let mut text = String::new();
+            if let Some(mut output) = process.stdout() {
+                output.read_to_string(&mut text).await?;
+            }
+            process.join().await?;
+            anyhow::Ok(text)
+        })
+        .with_context(|| format!("running {} on {real}", command.join(" ")))
+    }
+
+    /// Where a reader finds out what is wrong on a node.
+    pub(super) fn where_to_look(&self, node: &str) -> String {
+        let real = self.real_name(node);
+        format!(
+            "its log: kubectl -n {SYSTEM} logs -l {ENFORCER} --field-selector spec.nodeName={real}"
+        )
+    }
+
+    /// Deletes what cases have left: policies and Services.
+    pub(super) async fn purge(&self) -> Result<()> {
+        let made = ListParams::default().labels(MADE);
+        let policies: Api<NetworkPolicy> = Api::all(self.client.clone());
+        for policy in policies.list(&made).await.context("listing policies")? {
+            let own: Api<NetworkPolicy> =
+                Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
+            own.delete(&policy.name_any(), &DeleteParams::default())
+                .await?;
+        }
+        let services: Api<Service> = Api::all(self.client.clone());
+        for service in services.list(&made).await.context("listing Services")? {
+            let own: Api<Service> = Api::namespaced(
+                self.client.clone(),
+                &service.namespace().unwrap_or_default(),
+            );
+            own.delete(&service.name_any(), &DeleteParams::default())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything that the harness has made in the cluster.
+    pub fn clean(&self) -> Result<()> {
+        self.block_on(async {
+            self.purge().await?;
+            let namespaces: Api<Namespace> = Api::all(self.client.clone());
+            let made = ListParams::default().labels(MADE);
+            for namespace in namespaces.list(&made).await? {
+                namespaces
+                    .delete(&namespace.name_any(), &DeleteParams::default())
+                    .await?;
+            }
+            if self.outside.is_some() {
+                outside::remove().await?;
+            }
+            anyhow::Ok(())
+        })
+        .context("removing what the harness has made")
+    }
+}
+
+/// What cases call the n-th node.
+fn alias(index: usize) -> String {
+    format!("node{}", index + 1)
+}
+
+async fn client(access: &Access) -> Result<Client> {
+    let config = match &access.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)
+                .with_context(|| format!("reading the kubeconfig {}", path.display()))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer()
+            .await
+            .context("no kubeconfig was found: pass --kubeconfig FILE")?,
+    };
+    let address = config.cluster_url.clone();
+    let client = Client::try_from(config).context("preparing the cluster's client")?;
+    let version = client.apiserver_version().await;
+    version.with_context(|| format!("the API server at {address} does not answer"))?;
+    Ok(client)
+}
+
+async fn nodes(client: &Client) -> Result<Vec<Real>> {
+    let api: Api<Node> = Api::all(client.clone());
+    let mut found = Vec::new();
+    for node in api
+        .list(&ListParams::default())
+        .await
+        .context("listing nodes")?
+    {
+        let labels = node.labels().clone();
+        let spec = node.spec.clone().unwrap_or_default();
+        let status = node.status.clone().unwrap_or_default();
+        let conditions = status.conditions.iter().flatten();
+        if !conditions
+            .into_iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+        {
+            continue;
+        }
+        let addresses = status.addresses.iter().flatten();
+        let addresses = addresses
+            .filter(|a| a.type_ == "InternalIP")
+            .map(|a| a.address.parse())
+            .collect::<Result<Vec<IpAddr>, _>>()?;
+        let Some(ranges) = spec.pod_cidrs else {
+            bail!("Node {} has no spec.podCIDRs", node.name_any());
+        };
+        let control_plane = labels.contains_key("node-role.kubernetes.io/control-plane");
+        let order = (control_plane, ranges.clone());
+        let real = Real {
+            name: node.name_any(),
+            labels,
+            ranges,
+            addresses,
+        };
+        found.push((order, real));
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(found.into_iter().map(|(_, node)| node).collect())
+}

@@ -1,0 +1,227 @@
+//! Nodes and pods are those of a cluster: kind's, or any that a kubeconfig leads to.
+//!
+//! ```text
+//!   harness -- exec --> agent in pod x/a      (image ringfence/probe)
+//!           -- exec --> agent on node1        (a pod with hostNetwork: the node's own traffic,
+//!                                              and the enforcer's /generation)
+//!           -- docker exec -> agent outside   (kind: a container on the cluster's network that
+//!                                              has every external address)
+//! ```
+//!
+//! What is said to an agent goes through the API server and the kubelet, never over the pod
+//! network: policies do not touch it. An agent that dies is an error, never a deny.
+
+mod agent;
+mod lab;
+mod outside;
+mod pods;
+mod services;
+
+pub use lab::{Access, Lab};
+pub(crate) use pods::MADE;
+
+use self::agent::Agent;
+use crate::fabric::Topology;
+use crate::objects::{ClusterObjects, HEALTH_PORT, Mark, Objects, State};
+use crate::probe::agent::{Answer, Request};
+use crate::probe::{Call, Observation, Transport, everywhere};
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::try_join_all;
+use ringfence_policy::model::Protocol;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Between two looks at something that is about to happen.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The pods of one topology, running in a cluster.
+pub struct Cluster {
+    lab: Arc<Lab>,
+    topology: Topology,
+    agents: BTreeMap<String, Arc<Agent>>,
+    pods: Vec<Value>,
+    listening: BTreeSet<(IpAddr, Protocol, u16)>,
+}
+
+impl Cluster {
+    /// Starts the pods that `ideal` names, on nodes of the cluster in the place of its own,
+    /// and waits until all of them answer.
+    pub fn create(lab: &Arc<Lab>, ideal: &Topology) -> Result<Self> {
+        let mut topology = ideal.clone();
+        lab.fit(&mut topology)?;
+        let started = lab.block_on(pods::start(lab, &topology))?;
+        let mut agents: BTreeMap<String, Arc<Agent>> = lab.node_agents(&topology)?;
+        for pod in &started {
+            topology
+                .given
+                .insert(pod.key.clone(), pod.addresses.clone());
+            agents.insert(pod.key.clone(), lab.agent(pod)?);
+        }
+        if let Some(outside) = lab.outside() {
+            for external in &topology.externals {
+                agents.insert(external.name.clone(), Arc::clone(outside));
+            }
+        }
+        let mut cluster = Self {
+            lab: Arc::clone(lab),
+            topology,
+            agents,
+            pods: started.into_iter().map(|pod| pod.manifest).collect(),
+            listening: BTreeSet::new(),
+        };
+        cluster.listen(&everywhere())?;
+        Ok(cluster)
+    }
+
+    /// Nodes, pods and externals, with the addresses that they have.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Whether enforcers run in the cluster.
+    pub fn is_enforced(&self) -> bool {
+        self.lab.is_enforced()
+    }
+
+    /// Nodes, namespaces and pods, as cases know them.
+    pub fn base(&self) -> Result<State> {
+        let mut state = State::default();
+        let names: BTreeSet<&str> = self.topology.pods.iter().map(|p| &*p.namespace).collect();
+        let objects = self.lab.node_objects(&self.topology);
+        for object in objects.chain(names.into_iter().map(pods::namespace)) {
+            state.put(object)?;
+        }
+        for pod in &self.pods {
+            state.put(pod.clone())?;
+        }
+        Ok(state)
+    }
+
+    /// The API server as the place where objects go.
+    pub fn objects(&self) -> Box<dyn Objects> {
+        Box::new(ClusterObjects::new(&self.lab, &self.topology))
+    }
+
+    /// More servers on every host.
+    pub fn listen(&mut self, ports: &[(Protocol, u16)]) -> Result<()> {
+        let named: Vec<(String, u16)> = ports.iter().map(|(p, n)| (p.to_string(), *n)).collect();
+        let asked = self.agents.iter().map(|(host, agent)| {
+            let addresses = self.topology.addresses(host).unwrap_or_default();
+            async {
+                // The cluster may have one family only.
+                let addresses = self.lab.reachable(addresses);
+                let request = Request::Listen {
+                    host: host.clone(),
+                    addresses: addresses.clone(),
+                    ports: named.clone(),
+                };
+                agent.ask(&request).await?;
+                anyhow::Ok(addresses)
+            }
+        });
+        let all = self.lab.block_on(try_join_all(asked))?;
+        for address in all.into_iter().flatten() {
+            let keys = ports
+                .iter()
+                .map(|(protocol, port)| (address, *protocol, *port));
+            self.listening.extend(keys);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody answers there. Echo requests always have an answer.
+    pub fn is_listening(&self, address: IpAddr, transport: Transport) -> bool {
+        match transport {
+            Transport::Icmp => true,
+            Transport::Port(protocol, port) => self.listening.contains(&(address, protocol, port)),
+        }
+    }
+
+    /// Sends everything at once, each from the host of that name; results in this order.
+    pub fn fire(&self, calls: &[(String, Call)]) -> Result<Vec<Observation>> {
+        let mut by_agent: BTreeMap<&str, (Vec<usize>, Vec<Call>)> = BTreeMap::new();
+        for (index, (from, call)) in calls.iter().enumerate() {
+            let (places, own) = by_agent.entry(from).or_default();
+            places.push(index);
+            own.push(call.clone());
+        }
+        let asked = by_agent
+            .into_iter()
+            .map(|(host, (places, own))| async move {
+                let agent = self.agents.get(host);
+                let agent = agent
+                    .with_context(|| format!("no pod, node or external is called {host:?}"))?;
+                let wanted = own.len();
+                match agent.ask(&Request::Fire(own)).await? {
+                    Answer::Seen(seen) if seen.len() == wanted => Ok((places, seen)),
+                    other => bail!("{host}: another answer than {wanted} observations: {other:?}"),
+                }
+            });
+        let mut results: Vec<Option<Observation>> = calls.iter().map(|_| None).collect();
+        for (places, seen) in self.lab.block_on(try_join_all(asked))? {
+            for (place, observation) in places.into_iter().zip(seen) {
+                results[place] = Some(observation);
+            }
+        }
+        let complete: Option<Vec<Observation>> = results.into_iter().collect();
+        complete.context("a probe was sent and nothing was said of it")
+    }
+
+    /// Waits until the enforcer of every node has everything up to `mark` in the kernel.
+    ///
+    /// # Errors
+    /// When one does not get there in time; the message has its last answer and says where
+    /// its log is.
+    pub fn wait_applied(&self, mark: &Mark, patience: Duration) -> Result<()> {
+        if !self.is_enforced() {
+            return Ok(());
+        }
+        let waits = self.topology.nodes.iter().map(|node| async {
+            let agent = self.agents.get(&node.name).context("a node without agent")?;
+            let deadline = Instant::now() + patience;
+            loop {
+                let request = Request::Get {
+                    port: HEALTH_PORT,
+                    page: "/generation".to_owned(),
+                };
+                let said = match agent.ask(&request).await {
+                    Ok(Answer::Page(page)) => page,
+                    Ok(other) => bail!("{}: {other:?} is no page", node.name),
+                    // It may be starting.
+                    Err(error) => format!("{error:#}"),
+                };
+                let generation = serde_json::from_str::<Value>(&said);
+                if generation.is_ok_and(|generation| mark.is_reached(&generation)) {
+                    return Ok(());
+                }
+                ensure!(
+                    Instant::now() < deadline,
+                    "{}: not applied after {patience:?}: waited for {mark:?}; /generation says {said}; {}",
+                    node.name,
+                    self.lab.where_to_look(&node.name)
+                );
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        self.lab.block_on(try_join_all(waits)).map(drop)
+    }
+
+    /// Waits until every node's kube-proxy leads to these endpoints.
+    pub fn wait_services(&self, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
+        services::wait(&self.lab, &self.topology, endpoints)
+    }
+
+    /// Empties every node's conntrack table, where there is an enforcer to do it with.
+    pub fn forget_flows(&self) -> Result<()> {
+        if !self.is_enforced() {
+            return Ok(());
+        }
+        for node in &self.topology.nodes {
+            self.lab.on_node(&node.name, &["conntrack", "-F"])?;
+        }
+        Ok(())
+    }
+}

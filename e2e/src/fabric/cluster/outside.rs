@@ -1,0 +1,105 @@
+//! The outside of a kind cluster: a container on its network that has the address of every
+//! external client. The nodes, which are containers as well, get a route to each.
+
+use super::agent::Agent;
+use super::lab::Real;
+use crate::fabric::{PodKind, Topology};
+use anyhow::{Context, Result, ensure};
+use std::fmt::Write as _;
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// Its name.
+const NAME: &str = "ringfence-e2e-outside";
+/// An image with `ip` in it, for the addresses: the enforcer's.
+const TOOLS: &str = "ringfence/enforcer:dev";
+
+/// Starts the container, or takes the one that is there, and an agent in it.
+pub(super) async fn start(image: &str, nodes: &[Real]) -> Result<Agent> {
+    remove().await?;
+    let echo = "net.ipv4.ping_group_range=0 0";
+    docker(&[
+        "run",
+        "--detach",
+        "--name",
+        NAME,
+        "--network",
+        "kind",
+        "--sysctl",
+        echo,
+        image,
+        "agent",
+        "--hold",
+    ])
+    .await?;
+    let network = "{{.NetworkSettings.Networks.kind.IPAddress}}";
+    let own = docker(&["inspect", "--format", network, NAME]).await?;
+    let externals = Topology::new(PodKind::Routed, 0).externals;
+    let addresses = externals
+        .iter()
+        .map(|e| e.address)
+        .filter(std::net::IpAddr::is_ipv4);
+    let (mut here, mut there) = (String::new(), String::new());
+    for address in addresses {
+        let _ = writeln!(here, "ip addr add {address}/32 dev eth0");
+        let _ = writeln!(there, "ip route replace {address}/32 via {}", own.trim());
+    }
+    for node in nodes {
+        let address = node.addresses.iter().find(|a| a.is_ipv4());
+        let address = address.with_context(|| format!("Node {} has no IPv4 address", node.name))?;
+        for range in node.ranges().filter(|range| !range.contains(':')) {
+            let _ = writeln!(here, "ip route replace {range} via {address}");
+        }
+        docker(&["exec", &node.name, "sh", "-ec", &there]).await?;
+    }
+    let network = format!("container:{NAME}");
+    docker(&[
+        "run",
+        "--rm",
+        "--network",
+        &network,
+        "--cap-add",
+        "NET_ADMIN",
+        "--entrypoint",
+        "sh",
+        TOOLS,
+        "-ec",
+        &here,
+    ])
+    .await?;
+    let child = Command::new("docker")
+        .args(["exec", "--interactive", NAME, "/program", "agent"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting docker")?;
+    Agent::in_container("the outside", child)
+}
+
+/// Removes the container, where it is.
+pub(super) async fn remove() -> Result<()> {
+    let named = format!("name=^{NAME}$");
+    let found = docker(&["ps", "--all", "--quiet", "--filter", &named]).await?;
+    if !found.trim().is_empty() {
+        docker(&["rm", "--force", NAME]).await?;
+    }
+    Ok(())
+}
+
+async fn docker(args: &[&str]) -> Result<String> {
+    let output = Command::new("docker")
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .context("starting docker")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "docker {} ({}): {said}",
+        args.join(" "),
+        output.status
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,130 @@
+//! A cluster's API server as the place where a case's objects go. Nodes and pods are the
+//! cluster's own: of what a case changes about them only labels and annotations are written.
+
+use super::{Mark, Objects, Reference};
+use crate::controlplane::{Applier, ResourceVersion};
+use crate::fabric::cluster::MADE;
+use crate::fabric::{Lab, Topology};
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The kinds that enforcers watch, with the plurals by which they report them.
+const WATCHED: [(&str, &str); 4] = [
+    ("Namespace", "namespaces"),
+    ("NetworkPolicy", "networkpolicies"),
+    ("Node", "nodes"),
+    ("Pod", "pods"),
+];
+
+/// Objects of a case in a cluster.
+pub struct ClusterObjects {
+    lab: Arc<Lab>,
+    applier: Applier,
+    pods: Vec<String>,
+    versions: BTreeMap<String, u64>,
+}
+
+impl ClusterObjects {
+    /// In the cluster of `lab`, whose pods are those of `topology`.
+    pub fn new(lab: &Arc<Lab>, topology: &Topology) -> Self {
+        let pods = topology.pods.iter();
+        Self {
+            applier: Applier::new(lab.client().clone()),
+            pods: pods
+                .map(|p| format!("{}/{}", p.namespace, p.name))
+                .collect(),
+            lab: Arc::clone(lab),
+            versions: BTreeMap::new(),
+        }
+    }
+
+    fn wrote(&mut self, kind: &str, version: ResourceVersion) {
+        if let Some((_, plural)) = WATCHED.iter().find(|(known, _)| *known == kind) {
+            let last = self.versions.entry((*plural).to_owned()).or_default();
+            *last = version.0.max(*last);
+        }
+    }
+
+    /// What is written of an object.
+    fn written(&self, object: &Value, reference: &Reference) -> Result<Value> {
+        let mut object = object.clone();
+        match reference.kind.as_str() {
+            "Node" => {
+                let metadata = json!({
+                    "name": self.lab.real_name(&reference.name),
+                    "labels": object["metadata"]["labels"],
+                });
+                object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata });
+            }
+            "Pod" => {
+                let key = format!("{}/{}", reference.namespace, reference.name);
+                if !self.pods.contains(&key) {
+                    bail!("Pod {key} is none of the case's pods");
+                }
+                let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
+                object["spec"]["nodeName"] = self.lab.real_name(node).into();
+                if let Some(object) = object.as_object_mut() {
+                    object.remove("status");
+                }
+            }
+            "NetworkPolicy" | "Service" => {
+                let labels = &mut object["metadata"]["labels"];
+                if labels.is_null() {
+                    *labels = json!({});
+                }
+                labels[MADE] = "true".into();
+            }
+            _ => {}
+        }
+        Ok(object)
+    }
+}
+
+impl Objects for ClusterObjects {
+    fn flags(&self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn apply(&mut self, object: &Value) -> Result<()> {
+        let reference = Reference::of(object)?;
+        let written = self.written(object, &reference)?;
+        let version = self.lab.block_on(self.applier.apply(written, "default"))?;
+        self.wrote(&reference.kind, version);
+        Ok(())
+    }
+
+    fn delete(&mut self, object: &Value) -> Result<()> {
+        let reference = Reference::of(object)?;
+        if matches!(reference.kind.as_str(), "Node" | "Pod") {
+            bail!("{reference} is the cluster's: it is not deleted");
+        }
+        let gone = self.lab.block_on(self.applier.delete(object, "default"))?;
+        if let Some(version) = gone {
+            self.wrote(&reference.kind, version);
+        }
+        Ok(())
+    }
+
+    fn stored(&self, object: &Value) -> Result<Value> {
+        let found = self.lab.block_on(self.applier.read(object, "default"))?;
+        let found = found.context("what was applied is not there")?;
+        let mut stored = serde_json::to_value(found)?;
+        stored["apiVersion"] = object["apiVersion"].clone();
+        stored["kind"] = object["kind"].clone();
+        if let Some(metadata) = stored["metadata"].as_object_mut() {
+            metadata.retain(|key, _| {
+                matches!(
+                    key.as_str(),
+                    "name" | "namespace" | "labels" | "annotations"
+                )
+            });
+        }
+        Ok(stored)
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        Ok(Mark::Versions(self.versions.clone()))
+    }
+}
