@@ -40,8 +40,8 @@ pub struct Play {
     /// Which kinds of pod.
     #[arg(long, value_enum, default_value_t = Pods::All)]
     pods: Pods,
-    /// How many cases are played at once, each in a world of its own; default: one for
-    /// each core, at least 2.
+    /// How many cases are played at once, each in a world of its own; default: two for
+    /// each core, as most of a case is waiting.
     #[arg(long, value_name = "NUMBER")]
     parallel: Option<NonZero<usize>>,
     /// Stop at the first failure and keep its world until Enter is pressed.
@@ -196,14 +196,14 @@ impl Play {
         }
     }
 
-    /// Much of a case is waiting: two workers are faster even on one core.
+    /// Three quarters of a case is waiting: two workers for each core keep it busy.
     fn workers(&self) -> usize {
         if self.fabric != Fabric::Netns {
             // One cluster is one world.
             return 1;
         }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        self.parallel.map_or(cores.max(2), NonZero::get)
+        self.parallel.map_or(2 * cores, NonZero::get)
     }
 
     fn repeat_command(&self, name: &str) -> String {

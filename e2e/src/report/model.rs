@@ -104,8 +104,10 @@ pub struct RowReport {
     /// What decided at the destination.
     pub ingress: Option<String>,
     /// The client as the server saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
     /// The system's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub words: String,
 }
 
