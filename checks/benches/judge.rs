@@ -6,7 +6,7 @@
 mod scale;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ringfence_checks::{Config, Facts, Index, Occasion, Report, Subject, World, judge};
+use ringfence_checks::{Before, Config, Facts, Index, Occasion, Report, Subject, World, judge};
 use ringfence_policy::Snapshot;
 use ringfence_policy::model::ObjectKey;
 use ringfence_policy::parse;
@@ -140,7 +140,7 @@ fn bench(c: &mut Criterion) {
             occasion: Occasion::Update,
         };
         let one =
-            |subject: &Subject| -> Report { judge(black_box(subject), Some(subject), &world) };
+            |subject: &Subject| -> Report { judge(black_box(subject), Before::Known(subject), &world) };
         let mut next = subjects.iter().cycle();
         c.bench_function(&format!("judge/one policy, {what}"), |b| {
             b.iter(|| one(next.next().expect("a cycle")));

@@ -3,9 +3,11 @@
 use crate::catalogue::{CATALOGUE, Check};
 use crate::finding::{self, Finding, Level, SENTENCE, Unknown};
 use crate::suppress::{Suppression, suppressions};
-use crate::{Index, Subject, World};
+use crate::{Before, Index, Subject, World};
 use json_patch::Patch;
 use serde_json::Value;
+use std::cell::{LazyCell, OnceCell};
+use std::collections::HashSet;
 
 /// What is asked of a check.
 #[derive(Clone, Copy, Debug)]
@@ -13,9 +15,18 @@ pub struct Ask<'a> {
     /// The object.
     pub subject: &'a Subject<'a>,
     /// What it was before, on an update.
-    pub old: Option<&'a Subject<'a>>,
+    pub old: Before<'a>,
     /// Everything around it.
     pub world: &'a World<'a>,
+    /// What another check has found out about the object.
+    pub memo: &'a Memo,
+}
+
+/// What several checks of one object ask for, found out once.
+#[derive(Debug, Default)]
+pub struct Memo {
+    /// For each of the policy's selectors, in their order: whether it matches nothing.
+    pub(crate) matches_nothing: OnceCell<Vec<bool>>,
 }
 
 /// What a check answers.
@@ -111,19 +122,20 @@ impl Draft {
 /// *Ratchet*: what `old` had already is not newly denied, and nothing is denied of an
 /// object that is being deleted; otherwise every object that exists would freeze, and
 /// finalizers deadlock.
-pub fn judge(subject: &Subject, old: Option<&Subject>, world: &World) -> Report {
+pub fn judge<'a>(subject: &'a Subject<'a>, old: Before<'a>, world: &'a World<'a>) -> Report {
     judge_by(CATALOGUE, subject, old, world)
 }
 
 /// The same by some checks only.
-pub(crate) fn judge_by(
+pub(crate) fn judge_by<'a>(
     checks: &[&'static Check],
-    subject: &Subject,
-    old: Option<&Subject>,
-    world: &World,
+    subject: &'a Subject<'a>,
+    old: Before<'a>,
+    world: &'a World<'a>,
 ) -> Report {
     let rules = world.rules(subject.namespace());
     let suppressions = suppressions(subject);
+    let memo = Memo::default();
     let mut report = Report::default();
     for check in checks.iter().copied() {
         let level = rules.level(check);
@@ -135,6 +147,7 @@ pub(crate) fn judge_by(
             subject,
             old,
             world,
+            memo: &memo,
         };
         (check.run)(&ask, &mut answers);
         report
@@ -146,13 +159,11 @@ pub(crate) fn judge_by(
         if answers.drafts.is_empty() {
             continue;
         }
-        let before = match old {
-            Some(old) if level == Level::Deny => evidence(check, old, world),
-            _ => Vec::new(),
-        };
+        // Only a denial asks what there was before.
+        let before = LazyCell::new(|| evidence(check, old, world));
         for draft in answers.drafts {
             let mut finding = draft.finish(check, level);
-            ratchet(&mut finding, subject, &before);
+            ratchet(&mut finding, subject, |evidence| before.contains(evidence));
             silence(&mut finding, &suppressions, world);
             report.findings.push(finding);
         }
@@ -162,12 +173,16 @@ pub(crate) fn judge_by(
 }
 
 /// What a check finds in the object as it was before.
-fn evidence(check: &Check, old: &Subject, world: &World) -> Vec<String> {
+fn evidence<'a>(check: &Check, old: Before<'a>, world: &'a World<'a>) -> HashSet<String> {
+    let Some(subject) = old.get() else {
+        return HashSet::new();
+    };
     let mut answers = Answers::default();
     let ask = Ask {
-        subject: old,
-        old: None,
+        subject,
+        old: Before::Nothing,
         world,
+        memo: &Memo::default(),
     };
     (check.run)(&ask, &mut answers);
     answers.drafts.into_iter().map(|d| d.evidence).collect()
@@ -196,14 +211,14 @@ impl Draft {
     }
 }
 
-fn ratchet(finding: &mut Finding, subject: &Subject, before: &[String]) {
+fn ratchet(finding: &mut Finding, subject: &Subject, was_there: impl Fn(&str) -> bool) {
     if finding.level != Level::Deny {
         return;
     }
     if subject.is_deleted() {
         finding.level = Level::Warn;
         finding.softened = Some("the object is being deleted".to_owned());
-    } else if before.contains(&finding.evidence) {
+    } else if was_there(&finding.evidence) {
         finding.level = Level::Warn;
         finding.softened = Some("it was so before this change".to_owned());
     }

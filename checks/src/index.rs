@@ -41,9 +41,14 @@ pub struct Index {
     /// The workloads that share their node's network.
     on_host: Vec<usize>,
     addresses: HashMap<IpAddr, ObjectKey>,
+    policies: ByNamespace<Policy>,
+    services: ByNamespace<Service>,
     settled: BTreeSet<Name>,
     ranges: MadeRanges,
 }
+
+/// Objects of each namespace, in order of name.
+type ByNamespace<T> = HashMap<Name, Vec<Arc<T>>>;
 
 /// The label that the API server gives to every namespace: its name.
 const NAME: &str = "kubernetes.io/metadata.name";
@@ -88,6 +93,8 @@ impl Index {
             (Name::clone(name), labels)
         };
         index.namespaces = index.of.keys().map(implied).chain(known).collect();
+        index.policies = by_namespace(&snapshot.policies);
+        index.services = by_namespace(&snapshot.services);
         index.settled = index.of.keys().cloned().collect();
         index.snapshot = snapshot;
         index
@@ -195,13 +202,20 @@ impl Index {
         own: &'a str,
         peer: &'a NamespaceMatch,
     ) -> Box<dyn Iterator<Item = &'a Name> + 'a> {
-        let selector = match peer {
+        match peer {
             NamespaceMatch::Own => {
                 let own = self.namespaces.get_key_value(own);
-                return Box::new(own.into_iter().map(|(name, _)| name));
+                Box::new(own.into_iter().map(|(name, _)| name))
             }
-            NamespaceMatch::Labels(selector) => selector,
-        };
+            NamespaceMatch::Labels(selector) => self.labelled_so(selector),
+        }
+    }
+
+    /// The namespaces that a selector matches.
+    pub fn labelled_so<'a>(
+        &'a self,
+        selector: &'a Selector,
+    ) -> Box<dyn Iterator<Item = &'a Name> + 'a> {
         let matching = |(_, labels): &(&Name, &Labels)| selector.matches(labels);
         let by_name = selector
             .requirements()
@@ -290,12 +304,12 @@ impl Index {
 
     /// The policies of a namespace, in order of name.
     pub fn policies(&self, namespace: &str) -> impl Iterator<Item = &Arc<Policy>> {
-        in_namespace(&self.snapshot.policies, namespace)
+        self.policies.get(namespace).into_iter().flatten()
     }
 
     /// The Services of a namespace, in order of name.
     pub fn services(&self, namespace: &str) -> impl Iterator<Item = &Arc<Service>> {
-        in_namespace(&self.snapshot.services, namespace)
+        self.services.get(namespace).into_iter().flatten()
     }
 
     /// The Services whose selector matches a pod.
@@ -328,86 +342,16 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(pod.phase, Phase::Succeeded | Phase::Failed)
 }
 
-fn in_namespace<'a, V>(
-    map: &'a BTreeMap<ObjectKey, V>,
-    namespace: &str,
-) -> impl Iterator<Item = &'a V> {
-    let from = ObjectKey::new(namespace, "");
-    let namespace = Name::clone(&from.namespace);
-    map.range(from..)
-        .take_while(move |(key, _)| key.namespace == namespace)
-        .map(|(_, value)| value)
+fn by_namespace<T>(objects: &BTreeMap<ObjectKey, Arc<T>>) -> ByNamespace<T> {
+    let mut all = ByNamespace::new();
+    for (key, object) in objects {
+        match all.get_mut(&key.namespace) {
+            None => drop(all.insert(Name::clone(&key.namespace), vec![Arc::clone(object)])),
+            Some(own) => own.push(Arc::clone(object)),
+        }
+    }
+    all
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::cluster;
-    use std::fmt::Write;
-    use test_case::test_case;
-
-    /// More pods of `app: web` than [`FEW`], a few others, one on the host, one that ended.
-    fn index() -> Index {
-        let mut yaml =
-            "{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {t: x}}}\n".to_owned();
-        let mut pod = |name: &str, namespace: &str, labels: &str, more: &str| {
-            let _ = write!(
-                yaml,
-                "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: {namespace}, \
-                 labels: {labels}}}, spec: {{nodeName: node1 {more}}}\n"
-            );
-        };
-        for i in 0..=FEW {
-            pod(
-                &format!("w{i}"),
-                "a",
-                &format!("{{app: web, i: 'i{i}'}}"),
-                "}",
-            );
-        }
-        pod("d0", "a", "{app: db}", "}");
-        pod("d1", "a", "{app: db}", "}");
-        pod("d2", "b", "{app: db}", "}");
-        pod("h", "b", "{app: db}", ", hostNetwork: true}");
-        pod("e", "b", "{app: old}", "}, status: {phase: Failed}");
-        Index::new(cluster(&yaml))
-    }
-
-    fn named(name: &str) -> NamespaceMatch {
-        NamespaceMatch::Labels(Selector::labels([(NAME, name)]))
-    }
-
-    #[test_case(&NamespaceMatch::Own, ("app", "db"), &["a/d0"]; "two alike in the own one")]
-    #[test_case(&named("b"), ("app", "db"), &["b/d2", "b/h"]; "one without object, hostNetwork too")]
-    #[test_case(&named("c"), ("app", "db"), &[]; "no such namespace")]
-    #[test_case(&NamespaceMatch::Labels(Selector::everything()), ("app", "db"), &["a/d0", "b/d2", "b/h"]; "all")]
-    #[test_case(&NamespaceMatch::Labels(Selector::labels([("t", "x")])), ("i", "i7"), &["a/w7"]; "by label")]
-    #[test_case(&named("b"), ("app", "old"), &[]; "it has ended")]
-    fn few(namespaces: &NamespaceMatch, label: (&str, &str), expected: &[&str]) {
-        let (index, pods) = (index(), Selector::labels([label]));
-        let found = index.matching("a", namespaces, &pods);
-        let found: Vec<_> = found.map(|w| w.pod.key.to_string()).collect();
-        assert_eq!(found, expected);
-    }
-
-    #[test_case("a", FEW + 1; "their own")]
-    #[test_case("b", 0; "another")]
-    fn many(namespace: &str, expected: usize) {
-        let (index, pods) = (index(), Selector::labels([("app", "web")]));
-        assert_eq!(
-            index.matching("a", &named(namespace), &pods).count(),
-            expected
-        );
-    }
-
-    #[test]
-    fn pods_that_no_selector_tells_apart_are_one_workload() {
-        let index = index();
-        let counts: usize = index.workloads("a").iter().map(|w| w.count).sum();
-        assert_eq!((index.workloads("a").len(), counts), (FEW + 2, FEW + 3));
-        assert_eq!(index.all().count(), FEW + 4);
-        let everyone = Selector::everything();
-        let on_host = index.on_host("b", &NamespaceMatch::Own, &everyone);
-        assert_eq!(on_host.count(), 1);
-    }
-}
+mod tests;

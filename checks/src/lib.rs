@@ -11,6 +11,7 @@
 //! One engine for the webhook, `ringfence lint` and the background scan. No I/O and no
 //! clock: the time comes with the [`World`].
 
+pub mod before;
 pub mod catalogue;
 pub mod config;
 pub mod engine;
@@ -26,6 +27,7 @@ pub mod suppress;
 pub(crate) mod testing;
 pub mod world;
 
+pub use before::Before;
 pub use catalogue::Check;
 pub use config::Config;
 pub use engine::{Report, judge};

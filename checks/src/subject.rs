@@ -5,6 +5,7 @@ use ringfence_policy::model::{Direction, Namespace, ObjectKey, Policy, Rule, Ser
 use ringfence_policy::parse::{self, ParseError, Parsed};
 use ringfence_policy::snapshot::{Kind, Object};
 use serde_json::Value;
+use std::cell::OnceCell;
 
 /// kubectl keeps what the author typed in this annotation.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -20,6 +21,8 @@ pub struct Subject<'a> {
     pub errors: Vec<ParseError>,
     /// The file names no namespace, and the reader has put one in.
     pub implied_namespace: bool,
+    /// See [`Self::last_applied`]: several checks ask for it.
+    last_applied: OnceCell<Option<Value>>,
 }
 
 /// What an object says.
@@ -70,6 +73,7 @@ impl<'a> Subject<'a> {
             body,
             errors,
             implied_namespace: false,
+            last_applied: OnceCell::new(),
         })
     }
 
@@ -177,9 +181,9 @@ impl<'a> Subject<'a> {
 
     /// What the author typed, where kubectl kept it. The API server drops empty lists
     /// (`from: []` arrives as `{}`), and only this still shows them.
-    pub fn last_applied(&self) -> Option<Value> {
-        let typed = self.annotation(LAST_APPLIED)?;
-        serde_json::from_str(typed).ok()
+    pub fn last_applied(&self) -> Option<&Value> {
+        let read = || serde_json::from_str(self.annotation(LAST_APPLIED)?).ok();
+        self.last_applied.get_or_init(read).as_ref()
     }
 }
 
@@ -237,6 +241,7 @@ impl<'a> From<(&'a Value, Parsed)> for Subject<'a> {
             body: Body::Policy(parsed.policy),
             errors: parsed.errors,
             implied_namespace: false,
+            last_applied: OnceCell::new(),
         }
     }
 }

@@ -120,7 +120,7 @@ impl Case {
             occasion: self.occasion,
         };
         let old = self.old.as_ref().map(|old| Subject::read(old).unwrap());
-        judge(&Subject::read(object).unwrap(), old.as_ref(), &world)
+        judge(&Subject::read(object).unwrap(), old.as_ref().into(), &world)
     }
 
     /// What one check finds: `level path: sentence` each.

@@ -3,7 +3,7 @@
 //! After a change of either: `RINGFENCE_WRITE_DOCS=1 cargo test -p ringfence-checks --test docs`
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic too")]
 
-use ringfence_checks::catalogue::{CATALOGUE, Check, Scope};
+use ringfence_checks::catalogue::{CATALOGUE, Check, Mend, Scope};
 use ringfence_checks::config::schema;
 use ringfence_checks::{Config, Level};
 use serde_json::Value;
@@ -75,9 +75,11 @@ fn catalogue() -> String {
         )
         .unwrap();
         write!(out, "Looks at {}.", needs(check)).unwrap();
-        if check.mends {
-            out += " The webhook can mend it.";
-        }
+        out += match check.mends {
+            Mend::Author => "",
+            Mend::Patch => " `ringfence lint --fix` can mend it.",
+            Mend::Webhook => " The webhook and `ringfence lint --fix` can mend it.",
+        };
         writeln!(out, "\n\n{}", check.text.trim_end()).unwrap();
         writeln!(out, "\nFound:\n\n```yaml\n{}\n```", check.bad.trim_end()).unwrap();
         writeln!(

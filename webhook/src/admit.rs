@@ -3,10 +3,11 @@
 use crate::review::{Operation, Request};
 use json_patch::Patch;
 use ringfence_checks::inject;
-use ringfence_checks::{Finding, Level, Occasion, Subject, Unknown, World, judge};
+use ringfence_checks::{Before, Finding, Level, Occasion, Subject, Unknown, World, judge};
 use ringfence_policy::model::ObjectKey;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::cell::LazyCell;
 
 /// Which of the two webhooks is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -214,11 +215,12 @@ fn decide(
             "not judged: {nodes} JSON nodes, at most {MOST_NODES} are; split the object"
         ));
     }
-    let old = old.map(|old| tree(old, request));
+    // Few requests have anything to compare: what the object was is read when asked for.
+    let before = LazyCell::new(|| old.map(|old| tree(old, request)));
     let raw = match tree(object, request) {
         Ok(raw) => raw,
         // An object that exists stays editable: its finalizers must go some day.
-        Err(error) if matches!(old, Some(Err(_))) => {
+        Err(error) if matches!(*before, Some(Err(_))) => {
             return Decision::unjudged(format!("not judged: {error}"));
         }
         Err(error) => return Decision::refuse(format!("request.object: {error}")),
@@ -230,17 +232,17 @@ fn decide(
         Err(error) => return Decision::unjudged(format!("not judged: {error}")),
     };
     // What the object was does not matter any more where it cannot be understood.
-    let old = old.and_then(Result::ok);
-    let old = old.as_ref().and_then(|old| Subject::read(old).ok());
+    let before = LazyCell::new(|| Subject::read(before.as_ref()?.as_ref().ok()?).ok());
+    let before = Before::Unread(&before);
     let mut decision = match hook {
-        Hook::Validate => validate(&subject, old.as_ref(), world),
-        Hook::Mutate => mutate(&subject, old.as_ref(), world),
+        Hook::Validate => validate(&subject, before, world),
+        Hook::Mutate => mutate(&subject, before, world),
     };
     decision.object = Some(subject.key());
     decision
 }
 
-fn validate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision {
+fn validate<'a>(subject: &'a Subject<'a>, old: Before<'a>, world: &'a World<'a>) -> Decision {
     let report = judge(subject, old, world);
     let faults = subject.errors.iter();
     let mut findings = inject::forged(subject, old);
@@ -260,7 +262,7 @@ fn validate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision
     }
 }
 
-fn mutate(subject: &Subject, old: Option<&Subject>, world: &World) -> Decision {
+fn mutate<'a>(subject: &'a Subject<'a>, old: Before<'a>, world: &'a World<'a>) -> Decision {
     let injected = inject::inject(subject, old, world);
     Decision {
         // `/validate` refuses, once for all; here it would hide what the others say.

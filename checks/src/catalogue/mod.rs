@@ -38,8 +38,8 @@ pub struct Check {
     pub baseline: Level,
     /// The same in `strict`.
     pub strict: Level,
-    /// Whether the mutating webhook can mend it.
-    pub mends: bool,
+    /// Who mends it.
+    pub mends: Mend,
     /// What it looks at.
     pub scope: Scope,
     /// Which objects it judges.
@@ -55,6 +55,17 @@ pub struct Check {
     pub good: &'static str,
     /// The code.
     pub run: fn(&Ask, &mut Answers),
+}
+
+/// Who mends what a check finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// Its author: only he knows what was meant.
+    Author,
+    /// `ringfence lint --fix`, with the patch that findings suggest.
+    Patch,
+    /// The mutating webhook as well.
+    Webhook,
 }
 
 /// What a check looks at.

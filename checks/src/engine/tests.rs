@@ -2,7 +2,8 @@
 
 use crate::finding::{Level, SENTENCE};
 use crate::testing::{Case, document};
-use crate::{Occasion, Report};
+use crate::{Before, Config, Facts, Occasion, Report, Subject, World, judge};
+use std::cell::{Cell, LazyCell};
 use test_case::test_case;
 
 /// Denied in baseline, needs no cluster.
@@ -27,6 +28,35 @@ fn level(report: &Report, check: &str) -> Option<Level> {
 
 fn mismatch(case: &Case, object: &str) -> Option<Level> {
     level(&case.judge(&document(object)), MISMATCH)
+}
+
+#[test]
+fn what_was_before_is_read_only_for_a_denial() {
+    let reads = Cell::new(0);
+    let old = document(&policy("", BAD));
+    let judged = |new: &str| {
+        let before = LazyCell::new(|| {
+            reads.set(reads.get() + 1);
+            Subject::read(&old).ok()
+        });
+        let new = document(new);
+        let subject = Subject::read(&new).unwrap();
+        let world = World {
+            index: None,
+            facts: &Facts::default(),
+            config: &Config::default(),
+            now: jiff::Timestamp::UNIX_EPOCH,
+            occasion: Occasion::Update,
+        };
+        let report = judge(&subject, Before::Unread(&before), &world);
+        level(&report, MISMATCH)
+    };
+    assert_eq!(judged(&policy("", "")), None);
+    let everyone = policy("", ", ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]");
+    assert_eq!(judged(&everyone), None, "warnings are no denials");
+    assert_eq!(reads.get(), 0);
+    assert_eq!(judged(&policy("", BAD)), Some(Level::Warn));
+    assert_eq!(reads.get(), 1);
 }
 
 #[test]

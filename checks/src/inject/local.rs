@@ -7,10 +7,11 @@
 
 use super::Injected;
 use super::edit::Edit;
+use crate::catalogue::ranges::behind::{guard, loses_clients};
 use crate::config::Injection;
 use crate::finding::Unknown;
-use crate::{Index, Subject, World};
-use ringfence_policy::model::{Labels, Peer, Policy, Service, ServiceType, TrafficPolicy};
+use crate::{Subject, World};
+use ringfence_policy::model::Service;
 
 /// The check whose finding this mends.
 const CHECK: &str = "external-policy-cluster";
@@ -27,7 +28,10 @@ pub(super) fn inject(
     let mut injected = Injected::default();
     let off = subject.annotation(SWITCH);
     let off = off.is_some_and(|v| v.trim().eq_ignore_ascii_case("off"));
-    if !world.config.default_local || off || !is_open(service) || !is_changed(subject, service, old)
+    if !world.config.default_local
+        || off
+        || !loses_clients(service)
+        || !is_changed(subject, service, old)
     {
         return injected;
     }
@@ -39,7 +43,7 @@ pub(super) fn inject(
         return injected;
     };
     let in_place = world.rules(subject.namespace()).injection == Injection::InPlace;
-    if !in_place || !is_behind_block(index, service) {
+    if !in_place || guard(world, index, service).is_none() {
         return injected;
     }
     let mut edit = Edit::new(subject);
@@ -49,14 +53,6 @@ pub(super) fn inject(
         Err(why) => injected.rejected = Some(why),
     }
     injected
-}
-
-/// Whether clients from outside get in, and may lose their address on the way.
-fn is_open(service: &Service) -> bool {
-    matches!(
-        service.service_type,
-        ServiceType::NodePort | ServiceType::LoadBalancer
-    ) && service.external_traffic_policy == TrafficPolicy::Cluster
 }
 
 /// Whether the Service is new or has become what it is. An author who wrote `Cluster`
@@ -72,29 +68,4 @@ fn is_changed(subject: &Subject, service: &Service, old: Option<&Subject>) -> bo
         old.service_type != service.service_type
             || old.external_traffic_policy != service.external_traffic_policy
     })
-}
-
-/// Whether some policy lets addresses from outside in to the Service's pods. Without
-/// pods yet, the Service's selector stands for them.
-fn is_behind_block(index: &Index, service: &Service) -> bool {
-    let Some(selector) = &service.selector else {
-        return false;
-    };
-    let selects = |labels: &Labels| selector.iter().all(|(k, v)| labels.get(k) == Some(v));
-    let pods = index.workloads(&service.key.namespace).iter();
-    let pods = pods.filter(|w| !w.pod.host_network && selects(&w.pod.labels));
-    let mut labels: Vec<&Labels> = pods.map(|w| &w.pod.labels).collect();
-    if labels.is_empty() {
-        labels.push(selector);
-    }
-    let narrows = |policy: &Policy| {
-        let rules = policy.ingress.as_deref().unwrap_or_default();
-        let mut peers = rules.iter().flat_map(|rule| &rule.peers);
-        // A block of the whole world does not care who the client is.
-        peers
-            .any(|p| matches!(p, Peer::Block(b) if b.cidr.prefix_len() > 0 || !b.except.is_empty()))
-    };
-    index
-        .policies(&service.key.namespace)
-        .any(|policy| narrows(policy) && labels.iter().any(|l| policy.pod_selector.matches(l)))
 }

@@ -25,7 +25,7 @@ use crate::catalogue::{Check, cuts, dns::missing as dns_checks};
 use crate::engine::judge_by;
 use crate::finding::{Finding, Unknown};
 use crate::subject::Body;
-use crate::{Subject, World};
+use crate::{Before, Subject, World};
 use json_patch::Patch;
 use ringfence_policy::model::Direction;
 use serde_json::Value;
@@ -110,8 +110,8 @@ static MENDED: [&Check; 3] = [
     &cuts::monitoring::MONITORING,
 ];
 
-/// What is to be added to `subject`, which was `old` before (`None`: it is new).
-pub fn inject(subject: &Subject, old: Option<&Subject>, world: &World) -> Injected {
+/// What is to be added to `subject`, which was `old` before.
+pub fn inject<'a>(subject: &'a Subject<'a>, old: Before<'a>, world: &'a World<'a>) -> Injected {
     // The API server refuses an object that cannot be read; what is going away needs
     // nothing, and a patch could keep a finalizer from being removed.
     if subject.is_deleted() || !subject.errors.is_empty() {
@@ -119,26 +119,31 @@ pub fn inject(subject: &Subject, old: Option<&Subject>, world: &World) -> Inject
     }
     match &subject.body {
         Body::Policy(policy) => {
-            let mut injected = policy::inject(subject, policy, old, world);
-            if policy::is_changed(subject, old) {
+            let changed = policy::is_changed(subject, old.get());
+            let mut injected = policy::inject(subject, policy, old.get(), changed, world);
+            if changed {
                 report(&mut injected, subject, old, world);
             }
             injected
         }
-        Body::Service(service) => local::inject(subject, service, old, world),
+        Body::Service(service) => local::inject(subject, service, old.get(), world),
         Body::Namespace(_) => Injected::default(),
     }
 }
 
 /// Says what the policy still lacks, in the words of the validating hook: kubectl shows
 /// one text once.
-fn report(injected: &mut Injected, subject: &Subject, old: Option<&Subject>, world: &World) {
-    let mut patched = subject.raw.clone();
-    // It has been applied before.
-    let applied = json_patch::patch(&mut patched, &injected.patch).is_ok();
-    let after = Subject::read(&patched);
-    let after = after.as_ref().ok().filter(|_| applied).unwrap_or(subject);
-    let report = judge_by(&MENDED, after, old, world);
+fn report(injected: &mut Injected, subject: &Subject, old: Before, world: &World) {
+    let report = if injected.patch.is_empty() {
+        judge_by(&MENDED, subject, old, world)
+    } else {
+        let mut patched = subject.raw.clone();
+        // It has been applied before.
+        let applied = json_patch::patch(&mut patched, &injected.patch).is_ok();
+        let after = Subject::read(&patched);
+        let after = after.as_ref().ok().filter(|_| applied).unwrap_or(subject);
+        judge_by(&MENDED, after, old, world)
+    };
     injected.findings = report.findings;
     for unknown in report.unknown {
         if !injected.unknown.contains(&unknown) {

@@ -7,11 +7,11 @@ use super::{Companion, Injected, Part, record, rule};
 use crate::config::Injection;
 use crate::{Index, Subject, World};
 use ringfence_policy::model::{Policy, Protocol, Rule};
+use serde_json::Value;
 
 /// Whether the object is new, or what decides about injection has changed. A label, a
 /// finalizer or an owner is no reason to touch the spec of somebody's object.
 pub(super) fn is_changed(subject: &Subject, old: Option<&Subject>) -> bool {
-    let spec = |s: &Subject| s.raw.get("spec").cloned().filter(|v| !v.is_null());
     old.is_none_or(|old| {
         spec(subject) != spec(old)
             || Part::ALL
@@ -20,17 +20,22 @@ pub(super) fn is_changed(subject: &Subject, old: Option<&Subject>) -> bool {
     })
 }
 
+fn spec<'a>(subject: &Subject<'a>) -> Option<&'a Value> {
+    subject.raw.get("spec").filter(|spec| !spec.is_null())
+}
+
+/// `changed`: as [`is_changed`] says.
 pub(super) fn inject(
     subject: &Subject,
     policy: &Policy,
     old: Option<&Subject>,
+    changed: bool,
     world: &World,
 ) -> Injected {
     let mut injected = Injected::default();
     let Some(index) = world.index else {
         return injected;
     };
-    let changed = is_changed(subject, old);
     let mode = world.rules(subject.namespace()).injection;
     let mut edit = Edit::new(subject);
     let mut companion = Companion::default();

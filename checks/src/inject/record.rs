@@ -6,8 +6,8 @@
 //! replaced or removed, on the forger's own policy.
 
 use super::{Part, rule};
-use crate::Subject;
 use crate::finding::{Finding, Level};
+use crate::{Before, Subject};
 use ringfence_policy::model::Rule;
 
 /// The id of the findings of [`forged`]. Not in the catalogue: neither configuration nor
@@ -52,7 +52,7 @@ fn hashes<'a>(part: Part, subject: &Subject<'a>) -> Vec<&'a str> {
 
 /// For the validating hook: annotations that are new or changed and name a rule that is
 /// not in the spec.
-pub fn forged(subject: &Subject, old: Option<&Subject>) -> Vec<Finding> {
+pub fn forged(subject: &Subject, old: Before) -> Vec<Finding> {
     if subject.is_deleted() {
         return Vec::new();
     }
@@ -62,7 +62,7 @@ pub fn forged(subject: &Subject, old: Option<&Subject>) -> Vec<Finding> {
     let finding = |part: Part| {
         let key = part.record();
         let value = subject.raw.get("metadata")?.get("annotations")?.get(key)?;
-        let before = old.and_then(|old| old.annotation(key));
+        let before = old.get().and_then(|old| old.annotation(key));
         if value.as_str().is_some() && value.as_str() == before {
             return None;
         }

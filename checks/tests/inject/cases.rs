@@ -1,8 +1,8 @@
 //! Named cases of new objects: the documents' examples, and what the specification says.
 
 use crate::{Hooks, KUBEADM, document};
-use ringfence_checks::Subject;
 use ringfence_checks::inject::{Injected, forged};
+use ringfence_checks::{Before, Subject};
 use serde_json::{Value, json};
 use test_case::test_case;
 
@@ -209,7 +209,10 @@ fn what_is_being_deleted_is_left_alone() {
         "/metadata/annotations",
         json!({DNS: "v1:0123456789abcdef"}),
     );
-    assert_eq!(forged(&Subject::read(&forgery).unwrap(), None), []);
+    assert_eq!(
+        forged(&Subject::read(&forgery).unwrap(), Before::Nothing),
+        []
+    );
 }
 
 #[test_case("policyTypes: [Egress], egress: [{to: [{}]}]"; "a peer without fields")]
@@ -223,7 +226,7 @@ fn invalid_objects_are_left_to_the_api_server(rest: &str) {
     let hooks = Hooks::new(KUBEADM, "monitoring: {namespaces: [monitoring]}");
     assert_eq!(hooks.mutate(&object, None), Injected::default());
     let subject = Subject::read(&object).unwrap();
-    assert_eq!(forged(&subject, None), []);
+    assert_eq!(forged(&subject, Before::Nothing), []);
 }
 
 #[test]

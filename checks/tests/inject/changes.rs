@@ -169,7 +169,7 @@ fn the_validating_hook_refuses_forgeries() {
     let record = stored["metadata"]["annotations"][DNS].as_str().unwrap();
     let finds = |object: &Value, old: Option<&Value>| {
         let old = old.map(|old| Subject::read(old).unwrap());
-        let found = forged(&Subject::read(object).unwrap(), old.as_ref());
+        let found = forged(&Subject::read(object).unwrap(), old.as_ref().into());
         assert!(
             found
                 .iter()

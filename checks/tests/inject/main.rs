@@ -112,7 +112,7 @@ impl Hooks {
     fn mutate(&self, object: &Value, old: Option<&Value>) -> Injected {
         let before = old.map(|old| Subject::read(old).unwrap());
         let subject = Subject::read(object).unwrap();
-        self.within(old, |world| inject(&subject, before.as_ref(), world))
+        self.within(old, |world| inject(&subject, before.as_ref().into(), world))
     }
 
     /// The object as it is stored.
@@ -128,6 +128,6 @@ impl Hooks {
     fn validate(&self, object: &Value, old: Option<&Value>) -> Report {
         let before = old.map(|old| Subject::read(old).unwrap());
         let subject = Subject::read(object).unwrap();
-        self.within(old, |world| judge(&subject, before.as_ref(), world))
+        self.within(old, |world| judge(&subject, before.as_ref().into(), world))
     }
 }

@@ -5,6 +5,11 @@ use serde_json::{Value, json};
 use test_case::test_case;
 
 const CLUSTER: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+spec: {podCIDRs: [10.1.0.0/16]}
+---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: allow, namespace: shop}
@@ -60,6 +65,8 @@ fn when_it_becomes_so() {
 #[test_case("app: web}}", "app: db}}"; "other pods")]
 #[test_case("namespace: shop", "namespace: other"; "another namespace")]
 #[test_case("ipBlock: {cidr: 192.0.2.0/24}", "podSelector: {}"; "no block")]
+#[test_case("192.0.2.0/24", "10.1.0.0/16"; "a block of pods, whose address is not lost")]
+#[test_case("192.0.2.0/24}}]", "192.0.2.0/24}}], ports: [{port: 7}]"; "a block for another port")]
 fn not_behind_a_block(found: &str, instead: &str) {
     let hooks = Hooks::new(&CLUSTER.replace(found, instead), OPT_IN);
     assert!(!is_local(&hooks, &service("NodePort", "Cluster"), None));

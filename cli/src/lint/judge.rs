@@ -3,7 +3,7 @@
 use super::read::{Input, Item};
 use jiff::Timestamp;
 use ringfence_checks::{
-    Config, Finding, Index, Level, Subject, Unknown, World, judge as by_checks,
+    Before, Config, Finding, Index, Level, Subject, Unknown, World, judge as by_checks,
 };
 use ringfence_cluster::folder::Step;
 use ringfence_cluster::{Cause, Place, Problem, Severity};
@@ -107,7 +107,7 @@ pub(super) fn one(
     } else {
         subject
     };
-    let report = by_checks(&subject, None, &world(input, index, config));
+    let report = by_checks(&subject, Before::Nothing, &world(input, index, config));
     let findings = report.findings.into_iter().map(|finding| {
         let line = line(item, input, &finding);
         (finding, line)

@@ -1,7 +1,7 @@
 //! Monitoring that can no longer scrape.
 
 use crate::catalogue::dns::{rules, wanting};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::inject::monitoring::Scrapers;
@@ -14,7 +14,7 @@ pub static MONITORING: Check = Check {
     id: "cuts-monitoring",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: true,
+    mends: Mend::Webhook,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "the monitoring namespaces can no longer scrape the pods",

@@ -1,7 +1,7 @@
 //! DNS that is not allowed at all, or over UDP only.
 
 use super::{rules, wanting};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::inject::dns::{self, Fault, Target};
@@ -15,7 +15,7 @@ pub static NONE: Check = Check {
     id: "egress-no-dns",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: true,
+    mends: Mend::Webhook,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "egress is limited and the cluster's DNS is not among what is allowed",
@@ -106,7 +106,7 @@ pub static UDP_ONLY: Check = Check {
     id: "dns-udp-only",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: true,
+    mends: Mend::Webhook,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "DNS is allowed over UDP only",

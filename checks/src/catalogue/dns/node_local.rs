@@ -1,7 +1,7 @@
 //! DNS caches on the nodes.
 
 use super::{rules, wanting};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::inject::dns::{self, PROTOCOLS, Target, single, standard};
@@ -19,7 +19,7 @@ pub static NODE_LOCAL: Check = Check {
     id: "dns-nodelocal",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "DNS is allowed, the node-local DNS cache is not",

@@ -1,6 +1,6 @@
 //! DNS to everyone.
 
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::inject::dns::{self, Target};
@@ -14,7 +14,7 @@ pub static WORLD: Check = Check {
     id: "dns-world-open",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "port 53 is allowed to everyone, outside the cluster too",

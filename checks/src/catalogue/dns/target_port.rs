@@ -1,12 +1,12 @@
 //! DNS pods that listen on another port than 53.
 
 use super::{rules, wanting};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::inject::Part;
 use crate::inject::dns::{self, Target};
-use ringfence_policy::model::{Direction, PortSpec, TargetPort};
+use ringfence_policy::model::{Direction, PortSpec, Protocol, TargetPort};
 use ringfence_policy::snapshot::Kind;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub static TARGET_PORT: Check = Check {
     id: "dns-target-port",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "port 53 is allowed, and the DNS pods listen on another",
@@ -89,16 +89,22 @@ fn target_port(ask: &Ask, answers: &mut Answers) {
     let own = ask.subject.namespace();
     let all = rules(ask, policy, Direction::Egress);
     let asks = PortSpec::Range(dns::PORT, dns::PORT);
+    // What is reached all the same (53 by its name, another rule) is in order.
+    let missed = |protocol| !target.is_reached(own, &all, protocol);
+    let missed: Vec<Protocol> = dns::PROTOCOLS.into_iter().filter(|p| missed(*p)).collect();
+    if missed.is_empty() {
+        return;
+    }
     for place in ask.subject.rules() {
-        if place.direction != Direction::Egress || !target.is_peer(own, place.rule) {
+        let about_dns = place.rule.ports.iter().any(|port| port.port == asks);
+        if place.direction != Direction::Egress || !about_dns || !target.is_peer(own, place.rule) {
             continue;
         }
         for (i, port) in place.rule.ports.iter().enumerate() {
             let Some(listens) = target.port(port.protocol) else {
                 continue;
             };
-            // What is reached all the same (53 by its name, another rule) is in order.
-            if port.port != asks || target.is_reached(own, &all, port.protocol) {
+            if port.port != asks || !missed.contains(&port.protocol) {
                 continue;
             }
             let (right, shown): (Value, _) = match listens {

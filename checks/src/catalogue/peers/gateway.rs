@@ -1,7 +1,7 @@
 //! Gateways and scrapers that share their node's network.
 
 use crate::catalogue::words::short;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::index::Workload;
@@ -13,7 +13,7 @@ pub static GATEWAY_HOST_NETWORK: Check = Check {
     id: "gateway-host-network",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "the gateway that a policy lets in uses the node's network",

@@ -2,7 +2,7 @@
 
 use super::used::{Over, selectors};
 use crate::catalogue::words::{selector, short};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::index::Workload;
@@ -14,7 +14,7 @@ pub static SELECTED: Check = Check {
     id: "host-network-selected",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a policy does nothing for a pod that uses the node's network",
@@ -59,7 +59,7 @@ pub static PEER: Check = Check {
     id: "host-network-peer",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a peer uses the node's network, and no selector matches it",

@@ -3,7 +3,7 @@
 use super::typo::{Label, respelt, typo};
 use super::used::{Over, Used, selectors};
 use crate::catalogue::words::{selector, short};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::{Index, Occasion};
@@ -20,7 +20,7 @@ pub static NS_LABEL_NONE: Check = Check {
     id: "ns-label-none",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy, Kind::Namespace],
     title: "no namespace has the label that a policy asks for",
@@ -77,7 +77,8 @@ fn ns_label_none(ask: &Ask, answers: &mut Answers) {
         return;
     };
     for used in &all {
-        if used.is_unclear(ask, index) || !used.is_empty(index) || typo(used, index).is_some() {
+        if !used.is_empty(ask, index) || used.is_unclear(ask, index) || typo(used, index).is_some()
+        {
             continue;
         }
         let meant = name_meant(used.selector, index);
@@ -121,7 +122,7 @@ fn name_meant<'a>(selector: &'a Selector, index: &Index) -> Option<Label<'a>> {
 
 /// A Namespace that loses a label by which policies find it.
 fn label_lost(ask: &Ask, answers: &mut Answers) {
-    let old = ask.old.and_then(|old| old.as_namespace());
+    let old = ask.old.get().and_then(|old| old.as_namespace());
     let (Some(old), Some(new)) = (old, ask.subject.as_namespace()) else {
         return;
     };

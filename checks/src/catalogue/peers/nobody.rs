@@ -3,7 +3,7 @@
 use super::typo::typo;
 use super::used::{Over, Used, selectors};
 use crate::catalogue::words::{selector, short};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::subject::Place;
@@ -15,7 +15,7 @@ pub static SELECTS_NONE: Check = Check {
     id: "selects-none",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "the policy selects no pod",
@@ -61,7 +61,7 @@ pub static PEER_NONE: Check = Check {
     id: "peer-none",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a peer matches no pod",
@@ -162,8 +162,8 @@ fn matching_nothing<'a>(
         return Vec::new();
     };
     all.retain(|used| {
-        used.has_namespace(index)
-            && used.is_empty(index)
+        used.is_empty(ask, index)
+            && used.has_namespace(index)
             && !used.is_unclear(ask, index)
             && typo(used, index).is_none()
     });

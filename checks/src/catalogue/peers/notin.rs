@@ -3,7 +3,7 @@
 use super::used::{Over, Used, selectors};
 use crate::Index;
 use crate::catalogue::words::short;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::model::{Operator, Requirement};
@@ -14,7 +14,7 @@ pub static NOTIN_ABSENT: Check = Check {
     id: "notin-absent",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "NotIn also matches what does not have the label at all",

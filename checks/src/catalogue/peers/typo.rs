@@ -3,7 +3,7 @@
 use super::used::{Over, Used, selectors};
 use crate::Index;
 use crate::catalogue::words::short;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::model::{Name, Operator, Requirement, Selector};
@@ -16,7 +16,7 @@ pub static LABEL_TYPO: Check = Check {
     id: "label-typo",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a selector matches nothing, but would with a label that is spelt nearly the same",
@@ -70,7 +70,7 @@ fn label_typo(ask: &Ask, answers: &mut Answers) {
         return;
     };
     for used in &selectors(ask.subject) {
-        if !used.is_empty(index) {
+        if !used.is_empty(ask, index) {
             continue;
         }
         let Some(typo) = typo(used, index) else {

@@ -8,6 +8,8 @@ use ringfence_policy::model::{Labels, NamespaceMatch, Peer, Selector};
 /// A selector in a policy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Used<'a> {
+    /// Its place among the policy's selectors.
+    at: usize,
     /// The namespace of the policy.
     own: &'a str,
     /// The peer that it belongs to; `None`: the policy's own `podSelector`.
@@ -38,6 +40,7 @@ pub(super) fn selectors<'a>(subject: &'a Subject) -> Vec<Used<'a>> {
     };
     let own = &*policy.key.namespace;
     let mut all = vec![Used {
+        at: 0,
         own,
         peer: None,
         over: Over::Pods(&NamespaceMatch::Own),
@@ -52,6 +55,7 @@ pub(super) fn selectors<'a>(subject: &'a Subject) -> Vec<Used<'a>> {
             if let NamespaceMatch::Labels(selector) = namespaces {
                 let over = Over::Namespaces;
                 all.push(Used {
+                    at: all.len(),
                     own,
                     peer,
                     over,
@@ -64,6 +68,7 @@ pub(super) fn selectors<'a>(subject: &'a Subject) -> Vec<Used<'a>> {
             let over = Over::Pods(namespaces);
             let selector = pods;
             all.push(Used {
+                at: all.len(),
                 own,
                 peer,
                 over,
@@ -123,16 +128,19 @@ impl<'a> Used<'a> {
     }
 
     /// Whether it matches nothing.
-    pub(super) fn is_empty(&self, index: &'a Index) -> bool {
-        !self.would_match(index, self.selector)
+    pub(super) fn is_empty(&self, ask: &Ask, index: &Index) -> bool {
+        let all = ask.memo.matches_nothing.get_or_init(|| {
+            let all = selectors(ask.subject);
+            let matches = |used: &Used| used.would_match(index, used.selector);
+            all.iter().map(|used| !matches(used)).collect()
+        });
+        all[self.at]
     }
 
     /// Whether another selector in its place would match anything.
     pub(super) fn would_match(&self, index: &Index, selector: &Selector) -> bool {
         match self.over {
-            Over::Namespaces => index
-                .all_namespaces()
-                .any(|(_, labels)| selector.matches(labels)),
+            Over::Namespaces => index.labelled_so(selector).next().is_some(),
             Over::Pods(of) => index.matching(self.own, of, selector).next().is_some(),
         }
     }

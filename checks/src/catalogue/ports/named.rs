@@ -3,7 +3,7 @@
 use super::targets;
 use crate::catalogue::budget::Budget;
 use crate::catalogue::words::{port as text, short};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::config::nearest;
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
@@ -17,7 +17,7 @@ pub static NAMED_PORT_MISSING: Check = Check {
     id: "named-port-missing",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "no pod declares a port of that name",

@@ -1,6 +1,6 @@
 //! A protocol that not every node carries.
 
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::config::Sctp;
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
@@ -12,7 +12,7 @@ pub static SCTP_UNSUPPORTED: Check = Check {
     id: "sctp-unsupported",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a rule needs SCTP, which not every node and network carries",

@@ -3,7 +3,7 @@
 use super::targets;
 use crate::catalogue::budget::Budget;
 use crate::catalogue::words::short;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::index::{Index, Workload};
@@ -18,7 +18,7 @@ pub static SERVICE_PORT: Check = Check {
     id: "service-port",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "the Service's port stands where the pods' port is needed",
@@ -99,6 +99,7 @@ fn service_port(ask: &Ask, answers: &mut Answers) {
         if place.direction == Direction::Egress && (peers.is_empty() || peers.iter().any(outside)) {
             continue;
         }
+        let mut workloads = None;
         for (at, port) in place.rule.ports.iter().enumerate() {
             let PortSpec::Range(number, last) = port.port else {
                 continue;
@@ -112,15 +113,17 @@ fn service_port(ask: &Ask, answers: &mut Answers) {
             if ask.is_early(index, &policy.key.namespace) {
                 return;
             }
-            let workloads = targets(index, policy, &place);
-            let workloads: Vec<&Workload> = workloads.take(MOST + 1).collect();
+            let workloads = workloads.get_or_insert_with(|| {
+                let few = targets(index, policy, &place).take(MOST + 1);
+                few.collect::<Vec<&Workload>>()
+            });
             if !budget.spend(1 + workloads.len()) {
                 return;
             }
             if workloads.len() > MOST {
                 continue;
             }
-            let Some((service, target)) = retargeted(index, &workloads, port.protocol, number)
+            let Some((service, target)) = retargeted(index, workloads, port.protocol, number)
             else {
                 continue;
             };

@@ -1,7 +1,7 @@
 //! Two lists of clients that disagree: the load balancer's and the policy's.
 
 use super::behind::{leads_to, services, takes};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::space::Space;
@@ -14,7 +14,7 @@ pub static CONFLICT: Check = Check {
     id: "lb-ranges-conflict",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy, Kind::Service],
     title: "loadBalancerSourceRanges lets clients in that the policies then refuse",
@@ -84,7 +84,7 @@ fn on_policy(ask: &Ask, policy: &Policy, answers: &mut Answers) {
     let Some(index) = ask.index(answers) else {
         return;
     };
-    for service in services(index, policy).filter(|s| has_list(s)) {
+    for service in services(index, policy, has_list) {
         if let Some(range) = refused(index, service, Some(ask.subject)) {
             let name = &service.key.name;
             let sentence =

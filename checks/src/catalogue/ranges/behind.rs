@@ -2,7 +2,7 @@
 
 use super::{Block, blocks_of};
 use crate::ranges::{Meaning, Ranges};
-use crate::{Index, Subject};
+use crate::{Index, Subject, World};
 use ringfence_policy::model::{
     Direction, IpBlock, ObjectKey, Peer, Policy, PortSpec, Rule, Selector, Service, ServiceType,
     TargetPort, TrafficPolicy,
@@ -30,13 +30,14 @@ pub(super) fn leads_to(index: &Index, service: &Service, policy: &Policy) -> boo
     pods.any(|w| policy.pod_selector.matches(&w.pod.labels))
 }
 
-/// The Services that lead to pods of a policy.
+/// The Services of a sort that lead to pods of a policy.
 pub(super) fn services<'a>(
     index: &'a Index,
     policy: &'a Policy,
+    wanted: impl Fn(&Service) -> bool,
 ) -> impl Iterator<Item = &'a Arc<Service>> {
     let all = index.services(&policy.key.namespace);
-    all.filter(|service| leads_to(index, service, policy))
+    all.filter(move |service| wanted(service) && leads_to(index, service, policy))
 }
 
 /// Whether one of `named` leads to pods of a policy.
@@ -45,7 +46,7 @@ pub(super) fn among<'a>(
     policy: &'a Policy,
     named: &BTreeSet<ObjectKey>,
 ) -> Option<&'a Arc<Service>> {
-    services(index, policy).find(|service| named.contains(&service.key))
+    services(index, policy, |service| named.contains(&service.key)).next()
 }
 
 /// Whether a rule lets through what a Service forwards, on one of its ports.
@@ -65,7 +66,7 @@ pub(super) fn takes(rule: &Rule, service: &Service) -> bool {
 }
 
 /// Whether clients from outside come in through it and lose their address on the way.
-pub(super) fn loses_clients(service: &Service) -> bool {
+pub(crate) fn loses_clients(service: &Service) -> bool {
     is_outer(service) && service.external_traffic_policy == TrafficPolicy::Cluster
 }
 
@@ -88,8 +89,18 @@ pub(super) fn outside_block<'a>(
         .find(|b| names_clients(b.range, ranges) && wanted(b.rule.rule))
 }
 
+/// A policy that judges the Service's clients by their address.
+pub(crate) fn guard<'a>(world: &World, index: &'a Index, service: &Service) -> Option<&'a Policy> {
+    let mut policies = index.policies(&service.key.namespace).peekable();
+    policies.peek()?;
+    let ranges = Ranges::of(world, index);
+    policies
+        .find(|p| leads_to(index, service, p) && has_outside_block(p, &ranges, service))
+        .map(AsRef::as_ref)
+}
+
 /// Whether a policy of the cluster has such a block for what a Service forwards.
-pub(super) fn has_outside_block(policy: &Policy, ranges: &Ranges, service: &Service) -> bool {
+fn has_outside_block(policy: &Policy, ranges: &Ranges, service: &Service) -> bool {
     let rules = policy.ingress.iter().flatten();
     let mut rules = rules.filter(|rule| takes(rule, service));
     rules.any(|rule| {

@@ -2,7 +2,7 @@
 
 use super::{Block, blocks};
 use crate::Index;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::space::Space;
@@ -14,7 +14,7 @@ pub static REOPENED: Check = Check {
     id: "except-reopened",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "another rule allows what except takes out",

@@ -1,8 +1,7 @@
 //! Services that lose the address of their clients, and rules that need it.
 
-use super::behind::{has_outside_block, leads_to, loses_clients, outside_block, services, takes};
-use crate::Index;
-use crate::catalogue::{Check, Scope};
+use super::behind::{guard, loses_clients, outside_block, services, takes};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::ranges::Ranges;
@@ -15,7 +14,7 @@ pub static CLUSTER: Check = Check {
     id: "external-policy-cluster",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: true,
+    mends: Mend::Webhook,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy, Kind::Service],
     title: "externalTrafficPolicy Cluster hides the clients that an ipBlock rule allows",
@@ -89,7 +88,7 @@ fn on_policy(ask: &Ask, policy: &Policy, answers: &mut Answers) {
         return;
     };
     let ranges = Ranges::of(ask.world, index);
-    for service in services(index, policy).filter(|s| loses_clients(s)) {
+    for service in services(index, policy, loses_clients) {
         let Some(block) = outside_block(ask.subject, &ranges, |rule| takes(rule, service)) else {
             continue;
         };
@@ -107,7 +106,7 @@ fn on_service(ask: &Ask, service: &Service, answers: &mut Answers) {
     let Some(index) = ask.index(answers) else {
         return;
     };
-    let Some(policy) = guard(ask, index, service) else {
+    let Some(policy) = guard(ask.world, index, service) else {
         return;
     };
     let sentence = format!(
@@ -122,16 +121,6 @@ fn on_service(ask: &Ask, service: &Service, answers: &mut Answers) {
             format!("{}", policy.key),
         )
         .mend(patch);
-}
-
-/// A policy that judges the Service's clients by their address.
-fn guard<'a>(ask: &Ask, index: &'a Index, service: &Service) -> Option<&'a Policy> {
-    let mut policies = index.policies(&service.key.namespace).peekable();
-    policies.peek()?;
-    let ranges = Ranges::of(ask.world, index);
-    policies
-        .find(|p| leads_to(index, service, p) && has_outside_block(p, &ranges, service))
-        .map(AsRef::as_ref)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Pods of two address families, rules of one.
 
 use super::blocks;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::model::{Direction, Pod};
@@ -13,7 +13,7 @@ pub static V4_ONLY: Check = Check {
     id: "v4-only-dual",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "only IPv4 blocks for pods that have IPv6 addresses as well",

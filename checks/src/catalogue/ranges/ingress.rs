@@ -2,7 +2,7 @@
 
 use super::behind::{among, is_outer, outside_block, services, takes};
 use crate::Index;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::ranges::Ranges;
@@ -14,7 +14,7 @@ pub static BEHIND: Check = Check {
     id: "ipblock-behind-ingress",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "an ipBlock rule on pods behind an ingress controller never sees the clients",
@@ -101,7 +101,7 @@ fn behind(ask: &Ask, answers: &mut Answers) {
             );
             answers.found(block.path(), sentence, block.evidence());
         }
-    } else if services(index, policy).all(|s| !is_outer(s)) {
+    } else if services(index, policy, is_outer).next().is_none() {
         // No way in from outside but a gateway that the same rule lets in.
         let through = |rule: &Rule| admits_gateway(ask, index, policy, rule);
         if let Some(block) = outside_block(ask.subject, &ranges, through) {
@@ -126,19 +126,20 @@ fn is_gateway(ask: &Ask, index: &Index, policy: &Policy) -> bool {
 
 fn admits_gateway(ask: &Ask, index: &Index, policy: &Policy, rule: &Rule) -> bool {
     let gateways = &ask.world.config.gateways;
-    rule.peers.iter().any(|peer| match peer {
-        // Everywhere is no sign that the gateway was meant.
-        Peer::Pods {
-            namespaces: NamespaceMatch::Labels(s),
-            ..
-        } if s.is_everything() => false,
-        Peer::Pods { .. } => index.peers(&policy.key.namespace, peer).any(|w| {
-            gateways
-                .iter()
-                .any(|g| g.namespace == w.pod.key.namespace && g.pods.matches(&w.pod.labels))
-        }),
-        Peer::Block(_) => false,
-    })
+    !gateways.is_empty()
+        && rule.peers.iter().any(|peer| match peer {
+            // Everywhere is no sign that the gateway was meant.
+            Peer::Pods {
+                namespaces: NamespaceMatch::Labels(s),
+                ..
+            } if s.is_everything() => false,
+            Peer::Pods { .. } => index.peers(&policy.key.namespace, peer).any(|w| {
+                gateways
+                    .iter()
+                    .any(|g| g.namespace == w.pod.key.namespace && g.pods.matches(&w.pod.labels))
+            }),
+            Peer::Block(_) => false,
+        })
 }
 
 #[cfg(test)]

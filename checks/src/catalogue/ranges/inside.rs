@@ -1,7 +1,7 @@
 //! Blocks inside the networks of pods and of Services.
 
 use super::{blocks, blocks_of};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::ranges::{Meaning, Ranges};
@@ -16,7 +16,7 @@ pub static PODS: Check = Check {
     id: "cidr-in-pods",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "an ipBlock inside the pod network names whatever pod has the address",
@@ -65,7 +65,7 @@ pub static SERVICES: Check = Check {
     id: "cidr-in-services",
     baseline: Level::Deny,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "an ipBlock inside the Service network never matches",

@@ -1,7 +1,7 @@
 //! kube-proxy that replaces every client's address.
 
 use super::behind::services;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::model::{Direction, Peer};
@@ -12,7 +12,7 @@ pub static ALL: Check = Check {
     id: "masquerade-all",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "kube-proxy masqueradeAll hides which pod a connection through a Service is from",
@@ -94,7 +94,7 @@ fn masquerade(ask: &Ask, answers: &mut Answers) {
     let Some(index) = ask.index(answers) else {
         return;
     };
-    if let Some(service) = services(index, policy).next() {
+    if let Some(service) = services(index, policy, |_| true).next() {
         let name = &service.key.name;
         let sentence = format!(
             "kube-proxy masqueradeAll: clients through Service {name} arrive as nodes, not as pods"

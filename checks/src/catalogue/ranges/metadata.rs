@@ -1,7 +1,7 @@
 //! The address at which clouds hand out credentials.
 
 use super::blocks_of;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::space::Space;
@@ -15,7 +15,7 @@ pub static ADDRESS: Check = Check {
     id: "metadata-address",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "a wide egress block opens the cloud's metadata address",

@@ -12,7 +12,7 @@ pub mod node;
 pub mod tunnel;
 pub mod world;
 
-mod behind;
+pub(crate) mod behind;
 
 use crate::Subject;
 use crate::subject::Place;

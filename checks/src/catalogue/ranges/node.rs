@@ -2,7 +2,7 @@
 
 use super::behind::{among, services};
 use super::blocks_of;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::ranges::{Meaning, Ranges};
@@ -17,7 +17,7 @@ pub static ALLOWED: Check = Check {
     id: "node-address-allowed",
     baseline: Level::Deny,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a node's or tunnel's address as source admits everybody who comes through it",
@@ -136,7 +136,7 @@ fn host_network_peers(world: &World, index: &Index) -> Space {
 fn worst(world: &World, index: &Index, policy: &Policy) -> Level {
     let may_be_called = match &world.facts.webhook_services {
         Some(named) => among(index, policy, named).is_some(),
-        None => services(index, policy).next().is_some(),
+        None => services(index, policy, |_| true).next().is_some(),
     };
     if may_be_called {
         Level::Warn

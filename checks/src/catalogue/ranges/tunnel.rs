@@ -15,13 +15,14 @@
 //!    node or tunnel addresses only.
 
 use crate::Subject;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::ranges::{Meaning, Ranges};
 use ringfence_policy::model::{Direction, Peer, PortMatch, Rule};
 use ringfence_policy::snapshot::Kind;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// An empty list of tunnel addresses.
@@ -29,7 +30,7 @@ pub static ZERO_LENGTH: Check = Check {
     id: "tunnel-zero-length",
     baseline: Level::Deny,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a generated list of node or tunnel addresses is empty, and that means everyone",
@@ -86,21 +87,28 @@ fn zero_length(ask: &Ask, answers: &mut Answers) {
     }
     let typed = subject.last_applied();
     let generated = speaks_of_tunnels(subject.raw);
+    let (mut beside, mut before) = (None, None);
     for (index, ports) in open {
         let path = format!("spec.ingress[{index}].from");
         let written = |object: &Value| is_written_empty(object, index);
-        let is_written = written(subject.raw) || typed.as_ref().is_some_and(written);
+        let is_written = written(subject.raw) || typed.is_some_and(written);
         if generated && is_written {
             let sentence =
                 "the list of tunnel addresses is empty, and an empty from admits everyone";
             answers.found(path, sentence, format!("empty {ports:?}"));
-        } else if has_addresses_only(subject, ports, ask, answers) {
+        } else if beside
+            .get_or_insert_with(|| ports_of_addresses(subject, ask, answers))
+            .contains(ports)
+        {
             let sentence =
                 "admits everyone, beside a rule of node addresses only: its list came out empty";
             answers.found(path, sentence, format!("beside {ports:?}"));
-        } else if ask
-            .old
-            .is_some_and(|old| has_addresses_only(old, ports, ask, answers))
+        } else if before
+            .get_or_insert_with(|| {
+                let old = ask.old.get();
+                old.map_or_else(HashSet::new, |old| ports_of_addresses(old, ask, answers))
+            })
+            .contains(ports)
         {
             let sentence =
                 "admits everyone, where only node addresses were: the list came out empty";
@@ -158,28 +166,25 @@ fn speaks_of_tunnels(object: &Value) -> bool {
         || pairs.any(|(key, value)| tunnel(key) || value.as_str().is_some_and(tunnel))
 }
 
-/// Whether a policy has a rule for these ports whose peers are all node or tunnel
-/// addresses.
-fn has_addresses_only(
-    subject: &Subject,
-    ports: &[PortMatch],
+/// The ports of the ingress rules whose peers are all node or tunnel addresses.
+fn ports_of_addresses<'a>(
+    subject: &'a Subject,
     ask: &Ask,
     answers: &mut Answers,
-) -> bool {
-    let blocks_only = |rule: &Rule| {
-        !rule.peers.is_empty()
-            && rule.ports == ports
-            && rule.peers.iter().all(|p| matches!(p, Peer::Block(_)))
+) -> HashSet<&'a [PortMatch]> {
+    let only_blocks = |rule: &Rule| {
+        !rule.peers.is_empty() && rule.peers.iter().all(|p| matches!(p, Peer::Block(_)))
     };
-    let rules = subject
+    let mut rules = subject
         .rules()
-        .filter(|r| r.direction == Direction::Ingress);
-    let mut rules = rules.filter(|r| blocks_only(r.rule)).peekable();
+        .filter(|r| r.direction == Direction::Ingress && only_blocks(r.rule))
+        .map(|r| r.rule)
+        .peekable();
     if rules.peek().is_none() {
-        return false;
+        return HashSet::new();
     }
     let Some(index) = ask.index(answers) else {
-        return false;
+        return HashSet::new();
     };
     let ranges = Ranges::of(ask.world, index);
     let of_node = |peer: &Peer| match peer {
@@ -188,7 +193,8 @@ fn has_addresses_only(
         }
         Peer::Pods { .. } => false,
     };
-    rules.any(|r| r.rule.peers.iter().all(of_node))
+    let rules = rules.filter(|rule| rule.peers.iter().all(of_node));
+    rules.map(|rule| &*rule.ports).collect()
 }
 
 #[cfg(test)]

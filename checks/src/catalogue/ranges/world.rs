@@ -1,7 +1,7 @@
 //! Blocks that are the whole world, openly or by halves.
 
 use super::{Block, blocks};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::space::Space;
@@ -15,7 +15,7 @@ pub static WORLD: Check = Check {
     id: "cidr-world",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "an ipBlock of every address allows the whole world",
@@ -57,7 +57,7 @@ pub static SPLIT_WORLD: Check = Check {
     id: "cidr-split-world",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "ipBlocks that together are every address allow the whole world",

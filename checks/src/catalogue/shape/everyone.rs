@@ -1,7 +1,7 @@
 //! Rules that mean everyone.
 
 use crate::Subject;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::model::Direction;
@@ -13,7 +13,7 @@ pub static PEERS_EMPTY: Check = Check {
     id: "peers-empty",
     baseline: Level::Warn,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "an empty list of peers means everyone, not nobody",
@@ -54,7 +54,7 @@ pub static ALLOW_ALL_INGRESS: Check = Check {
     id: "allow-all-ingress",
     baseline: Level::Warn,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "an empty ingress rule lets everyone in",
@@ -94,7 +94,7 @@ pub static ALLOW_ALL_EGRESS: Check = Check {
     id: "allow-all-egress",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "an empty egress rule lets the pods connect to everyone",
@@ -148,7 +148,7 @@ fn peers_empty(ask: &Ask, answers: &mut Answers) {
 /// As typed, or as kubectl remembers where the API server has dropped the list.
 fn hollow(subject: &Subject) -> Vec<Hollow> {
     let mut found = hollow_in(subject.raw);
-    let before = subject.last_applied().map(|typed| hollow_in(&typed));
+    let before = subject.last_applied().map(|typed| hollow_in(typed));
     let gone = |(section, index, far): &Hollow| {
         let rule = subject.raw["spec"][section].get(index);
         rule.is_some_and(|rule| rule.get(far).is_none())

@@ -1,7 +1,7 @@
 //! Whether the API server takes the object at all.
 
 use crate::catalogue::words::short;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::{Level, SENTENCE};
 use crate::subject::OLD_API;
@@ -13,7 +13,7 @@ pub static OLD: Check = Check {
     id: "old-api",
     baseline: Level::Deny,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::File,
     kinds: &[Kind::NetworkPolicy],
     title: "extensions/v1beta1 is gone",
@@ -47,7 +47,7 @@ pub static INVALID: Check = Check {
     id: "invalid",
     baseline: Level::Deny,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::File,
     kinds: &[Kind::NetworkPolicy, Kind::Service, Kind::Namespace],
     title: "a part of the object cannot be understood",

@@ -1,6 +1,6 @@
 //! Where the object goes.
 
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::snapshot::Kind;
@@ -10,7 +10,7 @@ pub static SYSTEM_NAMESPACE: Check = Check {
     id: "system-namespace",
     baseline: Level::Warn,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "a policy in a namespace of the system",
@@ -46,7 +46,7 @@ pub static NS_IMPLICIT: Check = Check {
     id: "ns-implicit",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::File,
     kinds: &[Kind::NetworkPolicy, Kind::Service],
     title: "a manifest without namespace lands wherever kubectl points",
@@ -100,7 +100,7 @@ fn ns_implicit(ask: &Ask, answers: &mut Answers) {
 mod tests {
     use super::*;
     use crate::testing::{Case, document, policy};
-    use crate::{Config, Facts, Occasion, Subject, World, judge};
+    use crate::{Before, Config, Facts, Occasion, Subject, World, judge};
     use test_case::test_case;
 
     #[test_case("kube-system", Occasion::Lint, true; "lint")]
@@ -129,10 +129,8 @@ mod tests {
     #[test_case(false, 0; "named, be it default")]
     fn implied(implied: bool, expected: usize) {
         let object = document(&policy("{podSelector: {}}"));
-        let subject = Subject {
-            implied_namespace: implied,
-            ..Subject::read(&object).unwrap()
-        };
+        let mut subject = Subject::read(&object).unwrap();
+        subject.implied_namespace = implied;
         let world = World {
             index: None,
             facts: &Facts::default(),
@@ -140,7 +138,7 @@ mod tests {
             now: "2026-06-01T12:00:00Z".parse().unwrap(),
             occasion: Occasion::Lint,
         };
-        let report = judge(&subject, None, &world);
+        let report = judge(&subject, Before::Nothing, &world);
         let found = report.findings.iter().filter(|f| f.check == NS_IMPLICIT.id);
         assert_eq!(found.count(), expected);
     }

@@ -2,7 +2,7 @@
 
 use crate::catalogue::together::is_dns_only;
 use crate::catalogue::words::{selector, short};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::model::{Direction, NamespaceMatch, Peer, Policy};
@@ -14,7 +14,7 @@ pub static DASH_OR: Check = Check {
     id: "dash-or",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "one dash too many makes an AND an OR",
@@ -64,7 +64,7 @@ pub static NS_ALL: Check = Check {
     id: "ns-all",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "an empty namespaceSelector means every namespace",
@@ -104,7 +104,7 @@ pub static EMPTY_SELECTOR: Check = Check {
     id: "empty-selector",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a policy for the whole namespace widens narrower ones",

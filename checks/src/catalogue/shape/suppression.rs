@@ -1,6 +1,6 @@
 //! Annotations that ask for silence and do not get it.
 
-use crate::catalogue::{CATALOGUE, Check, Scope, find};
+use crate::catalogue::{CATALOGUE, Check, Mend, Scope, find};
 use crate::config::nearest;
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
@@ -14,7 +14,7 @@ pub static BAD: Check = Check {
     id: "bad-suppression",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy, Kind::Service, Kind::Namespace],
     title: "a suppression that is not honoured",

@@ -1,7 +1,7 @@
 //! `policyTypes` and the sections it names.
 
 use crate::Subject;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::snapshot::Kind;
@@ -12,7 +12,7 @@ pub static MISMATCH: Check = Check {
     id: "types-mismatch",
     baseline: Level::Deny,
     strict: Level::Deny,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::Object,
     kinds: &[Kind::NetworkPolicy],
     title: "rules in a direction that policyTypes does not name are ignored",
@@ -74,7 +74,7 @@ pub static IMPLICIT: Check = Check {
     id: "types-implicit",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Patch,
     scope: Scope::File,
     kinds: &[Kind::NetworkPolicy],
     title: "an empty egress section without policyTypes does not limit egress",
@@ -133,7 +133,7 @@ fn typed_in(object: &Value) -> bool {
 /// The same of what kubectl remembers: the API server has dropped the empty list and
 /// filled in `policyTypes`.
 fn typed_before(subject: &Subject) -> bool {
-    subject.last_applied().is_some_and(|typed| typed_in(&typed))
+    subject.last_applied().is_some_and(|typed| typed_in(typed))
 }
 
 /// The same of server-side apply, which remembers the names of the fields.

@@ -2,7 +2,7 @@
 
 use crate::catalogue::budget::Budget;
 use crate::catalogue::words::{selector, short};
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::index::{Index, Workload};
@@ -17,7 +17,7 @@ pub static ONE_SIDED: Check = Check {
     id: "one-sided",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "one end allows the traffic, and the other end denies it",
@@ -98,6 +98,9 @@ spec:
 /// meant to reach each of them.
 const MOST: usize = 6;
 
+/// Peers of one policy that are looked at: for each, pods have to be found.
+const PEERS: usize = 64;
+
 /// Policies, and peers and ports of their rules, that are looked at for one policy.
 const LOOKS: usize = 2_000;
 
@@ -120,11 +123,16 @@ fn one_sided(ask: &Ask, answers: &mut Answers) {
         return;
     };
     let mut budget = Budget(LOOKS);
+    let mut peers = 0;
     for place in ask.subject.rules() {
         for (at, peer) in place.rule.peers.iter().enumerate() {
             let Peer::Pods { namespaces, pods } = peer else {
                 continue;
             };
+            peers += 1;
+            if peers > PEERS {
+                return;
+            }
             let Some(there) = few(index.matching(own, namespaces, pods)) else {
                 continue;
             };
@@ -192,8 +200,8 @@ impl Pair<'_> {
         let namespace = &*self.far.key.namespace;
         // The policy that is judged stands for the one of its name in the cluster.
         let others = self.index.policies(namespace).map(AsRef::as_ref);
-        let others = others.filter(|p| p.key != self.policy.key);
         let own = Some(self.policy).filter(|p| *p.key.namespace == *namespace);
+        let others = others.filter(|p| own.is_none_or(|own| p.key.name != own.key.name));
         let mut isolated = false;
         for policy in others.chain(own) {
             if !budget.spend(1) {
@@ -336,6 +344,17 @@ mod tests {
             ..beside("{podSelector: {}}").on(Occasion::Create)
         };
         assert!(case.paths(ONE_SIDED.id, &policy(TO)).is_empty());
+    }
+
+    #[test]
+    fn the_last_of_many_peers_is_not_looked_at() {
+        let peers = |others: usize| {
+            let nobody = format!("{{podSelector: {{matchLabels: {{no: body}}}}}}, ").repeat(others);
+            policy(&TO.replace("to: [", &format!("to: [{nobody}")))
+        };
+        let case = beside("{podSelector: {}}");
+        assert_eq!(case.paths(ONE_SIDED.id, &peers(PEERS - 1)).len(), 1);
+        assert_eq!(case.paths(ONE_SIDED.id, &peers(PEERS)).len(), 0);
     }
 
     #[test]

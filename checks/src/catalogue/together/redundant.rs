@@ -4,7 +4,7 @@ use super::contains::contains;
 use super::is_dns_only;
 use crate::catalogue::budget::Budget;
 use crate::catalogue::words::short;
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::subject::Place;
@@ -17,7 +17,7 @@ pub static DUPLICATE: Check = Check {
     id: "duplicate",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "another policy of the namespace does exactly the same",
@@ -73,7 +73,7 @@ pub static SHADOWED: Check = Check {
     id: "shadowed",
     baseline: Level::Warn,
     strict: Level::Warn,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::NetworkPolicy],
     title: "a rule allows nothing that another rule does not allow already",
@@ -152,10 +152,25 @@ fn is_same(a: &Policy, b: &Policy) -> bool {
     let same = |a: &Option<Vec<Rule>>, b: &Option<Vec<Rule>>| match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) if a == b => true,
-        (Some(a), Some(b)) => canonical(a) == canonical(b),
+        (Some(a), Some(b)) => may_be_same(a, b) && canonical(a) == canonical(b),
         _ => false,
     };
     same(&a.ingress, &b.ingress) && same(&a.egress, &b.egress)
+}
+
+/// Whether the first of some rules is among others, in whatever order of peers and ports:
+/// most policies differ there, and that is quickly seen.
+fn may_be_same(a: &[Rule], b: &[Rule]) -> bool {
+    let Some(first) = a.first() else {
+        return b.is_empty();
+    };
+    let (peers, ports) = (first.peers.first(), first.ports.first());
+    b.iter().any(|rule| {
+        peers.is_none_or(|peer| rule.peers.contains(peer))
+            && ports.is_none_or(|port| rule.ports.contains(port))
+            && rule.peers.is_empty() == first.peers.is_empty()
+            && rule.ports.is_empty() == first.ports.is_empty()
+    })
 }
 
 /// Rules without order and repetition.

@@ -1,6 +1,6 @@
 //! What a namespace is without its policies.
 
-use crate::catalogue::{Check, Scope};
+use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use ringfence_policy::model::{Policy, Rule};
@@ -11,7 +11,7 @@ pub static NS_NO_DEFAULT_DENY: Check = Check {
     id: "ns-no-default-deny",
     baseline: Level::Audit,
     strict: Level::Audit,
-    mends: false,
+    mends: Mend::Author,
     scope: Scope::Cluster,
     kinds: &[Kind::Namespace],
     title: "a namespace in which pods are open unless somebody closes them",
