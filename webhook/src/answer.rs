@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ringfence_checks::{Finding, Level, catalogue};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::iter::once;
 use text::{clean, cut};
 
 /// Warnings in one answer; the next would be "n more".
@@ -127,7 +128,7 @@ fn object(decision: &Decision) -> String {
     } else {
         key.to_string()
     };
-    cut(&clean(&name), LONGEST_WARNING / 2)
+    cut(clean(&name), LONGEST_WARNING / 2)
 }
 
 fn status(decision: &Decision) -> Option<Status> {
@@ -135,7 +136,7 @@ fn status(decision: &Decision) -> Option<Status> {
         return Some(Status {
             code: refusal.code,
             reason: refusal.reason,
-            message: cut(&clean(&refusal.message), LONGEST_MESSAGE),
+            message: cut(clean(&refusal.message), LONGEST_MESSAGE),
             details: None,
         });
     }
@@ -143,26 +144,33 @@ fn status(decision: &Decision) -> Option<Status> {
     if denies.is_empty() {
         return None;
     }
+    let mut told = HashSet::new();
     let lines = denies.iter().map(|deny| {
         let (path, sentence) = (clean(&deny.path), clean(&deny.sentence));
-        format!("; {path}: {sentence} [{}]: {}", deny.check, remedy(deny))
+        // What to do about one is what to do about all of its check.
+        let remedy = if told.insert(deny.check) {
+            remedy(deny)
+        } else {
+            patch(deny).unwrap_or_else(|| "as above".to_owned())
+        };
+        format!("; {path}: {sentence} [{}]: {remedy}", deny.check)
     });
-    let message =
-        format!("{}: refused by Ringfence", object(decision)) + &lines.collect::<String>();
+    let beginning = format!("{}: refused by Ringfence", object(decision));
+    let message = join(beginning, "", lines, LONGEST_MESSAGE);
     let causes = denies.iter().take(MOST_CAUSES).map(|deny| Cause {
         reason: deny.check,
         message: format!("{}; {}", clean(&deny.sentence), remedy(deny)),
-        field: clean(&deny.path),
+        field: clean(&deny.path).into_owned(),
     });
     Some(Status {
         code: 403,
         reason: "Forbidden",
-        message: cut(&message, LONGEST_MESSAGE),
+        message,
         details: Some(Details {
             name: decision
                 .object
                 .as_ref()
-                .map(|key| clean(&key.name))
+                .map(|key| clean(&key.name).into_owned())
                 .unwrap_or_default(),
             causes: causes.collect(),
         }),
@@ -172,25 +180,49 @@ fn status(decision: &Decision) -> Option<Status> {
 /// What to do about a finding: the patch that mends it, where there is one; what the last
 /// paragraph of its check's text says; and where there is more to read.
 fn remedy(finding: &Finding) -> String {
-    let patch = finding.patch.as_ref().map(ToString::to_string);
-    let patch = patch.filter(|patch| patch.len() <= LONGEST_REMEDY);
-    let mend = patch.map(|patch| format!("mend it with this JSON patch: {}", clean(&patch)));
     let explained = catalogue::find(finding.check).map(|check| {
         let last = check.text.trim_end().rsplit("\n\n").next();
         let advice = clean(last.unwrap_or_default());
         format!("{advice} (`ringfence checks {}` explains it)", check.id)
     });
-    let parts: Vec<String> = mend.into_iter().chain(explained).collect();
+    let parts: Vec<String> = patch(finding).into_iter().chain(explained).collect();
     if parts.is_empty() {
         return "take it away".to_owned();
     }
     parts.join("; ")
 }
 
+/// The patch that mends a finding, in words, unless it is long.
+fn patch(finding: &Finding) -> Option<String> {
+    let patch = finding.patch.as_ref()?.to_string();
+    let short = patch.len() <= LONGEST_REMEDY;
+    short.then(|| format!("mend it with this JSON patch: {}", clean(&patch)))
+}
+
+/// Appends lines until there are `bytes`. A hostile object has ten thousand findings, and
+/// nobody writes those that nobody sees.
+fn join(
+    mut text: String,
+    between: &str,
+    lines: impl IntoIterator<Item = String>,
+    bytes: usize,
+) -> String {
+    for line in lines {
+        if !text.is_empty() {
+            text.push_str(between);
+        }
+        text.push_str(&line);
+        if text.len() > bytes {
+            break;
+        }
+    }
+    cut(text, bytes)
+}
+
 /// Worst first. `kubectl` merges equal texts, so each names its object.
 fn warnings(decision: &Decision) -> Vec<String> {
     let object = object(decision);
-    let line = |text: &str| cut(&format!("{object}: {}", clean(text)), LONGEST_WARNING);
+    let line = |text: &str| cut(format!("{object}: {}", clean(text)), LONGEST_WARNING);
     let mut lines: Vec<String> = decision.notes.iter().map(|note| line(note)).collect();
     for finding in decision.of(Level::Warn) {
         let Finding { sentence, path, .. } = finding;
@@ -207,8 +239,10 @@ fn warnings(decision: &Decision) -> Vec<String> {
         )));
     }
     // The same sentence about two places is one warning for its reader.
-    let mut seen = std::collections::BTreeSet::new();
-    lines.retain(|line| seen.insert(line.clone()));
+    let mut seen = HashSet::with_capacity(lines.len());
+    let is_new: Vec<bool> = lines.iter().map(|line| seen.insert(&**line)).collect();
+    let mut is_new = is_new.into_iter();
+    lines.retain(|_| is_new.next() == Some(true));
     if lines.len() > MOST_WARNINGS {
         let more = lines.len() - MOST_WARNINGS;
         lines.truncate(MOST_WARNINGS);
@@ -222,9 +256,10 @@ fn warnings(decision: &Decision) -> Vec<String> {
 /// drops keys with slashes or spaces.
 fn annotations(decision: &Decision) -> BTreeMap<&'static str, String> {
     let mut annotations = BTreeMap::new();
-    let mut put = |key, lines: Vec<String>| {
-        if !lines.is_empty() {
-            annotations.insert(key, cut(&lines.join("; "), LONGEST_ANNOTATION));
+    let mut put = |key, lines: &mut dyn Iterator<Item = String>| {
+        let text = join(String::new(), "; ", lines, LONGEST_ANNOTATION);
+        if !text.is_empty() {
+            annotations.insert(key, text);
         }
     };
     let one = |finding: &Finding| {
@@ -235,19 +270,24 @@ fn annotations(decision: &Decision) -> BTreeMap<&'static str, String> {
         let (check, path) = (finding.check, clean(&finding.path));
         format!("{} {check} {path}{softened}", finding.level.as_str())
     };
-    put("findings", decision.findings.iter().map(one).collect());
+    put("findings", &mut decision.findings.iter().map(one));
     let unknown = decision.unknown.iter();
-    let unknown = unknown.map(|u| format!("{}: {}", u.check, u.missing));
-    put("unknown", unknown.collect());
+    let mut unknown = unknown.map(|u| format!("{}: {}", u.check, u.missing));
+    put("unknown", &mut unknown);
     if !decision.patch.is_empty() && decision.is_allowed() {
-        put("patch", vec![clean(&decision.patch.to_string())]);
+        let patch = decision.patch.to_string();
+        put("patch", &mut once(clean(&patch).into_owned()));
     }
+    let withheld = decision.withheld.iter();
     put(
         "patch-withheld",
-        decision.withheld.iter().map(|why| clean(why)).collect(),
+        &mut withheld.map(|why| clean(why).into_owned()),
     );
     if decision.skipped == Some(Skip::Exempt) {
-        put("exempt", vec!["the configuration exempts it".to_owned()]);
+        put(
+            "exempt",
+            &mut once("the configuration exempts it".to_owned()),
+        );
     }
     annotations
 }

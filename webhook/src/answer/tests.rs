@@ -70,6 +70,30 @@ fn a_denial_lists_every_deny_with_path_sentence_and_remedy() {
 }
 
 #[test]
+fn what_to_do_is_said_once_for_a_check() {
+    let denies = ["One", "Two", "Three"].map(|sentence| finding(Level::Deny, sentence));
+    let answer = rendered(&decision(denies.to_vec()));
+    let message = answer["status"]["message"].as_str().unwrap();
+    assert_eq!(message.matches("Name both directions").count(), 1);
+    assert!(message.contains("; spec.egress: Two [types-mismatch]: as above; "));
+    assert!(message.len() < 500, "{message}");
+    // Each cause stands for itself.
+    let cause = &answer["status"]["details"]["causes"][2]["message"];
+    assert!(cause.as_str().unwrap().contains("Name both directions"));
+}
+
+#[test]
+fn ten_thousand_denials_are_told_in_few_bytes() {
+    let many = (0..10_000).map(|i| finding(Level::Deny, &format!("{i} {}", "x".repeat(100))));
+    let answer = rendered(&decision(many.collect()));
+    let message = answer["status"]["message"].as_str().unwrap();
+    assert!(message.len() <= LONGEST_MESSAGE && message.ends_with("..."));
+    let causes = answer["status"]["details"]["causes"].as_array().unwrap();
+    assert_eq!(causes.len(), MOST_CAUSES);
+    assert!(answer.to_string().len() < 64 << 10, "all of it");
+}
+
+#[test]
 fn warnings_are_few_and_short_and_clean_and_name_their_object() {
     let many = (0..40).map(|i| finding(Level::Warn, &format!("{i} \n{}", "ä".repeat(300))));
     let answer = rendered(&decision(many.collect()));

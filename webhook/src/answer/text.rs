@@ -1,8 +1,14 @@
 //! What a person wrote, made fit for a line of ours.
 
+use std::borrow::Cow;
+
 /// Without control characters: one of them makes the API server drop a whole warning, and
 /// a line break would forge a line of a log. Those that turn the writing direction go too.
-pub(super) fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
+    // Nearly always.
+    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return Cow::Borrowed(text);
+    }
     let is_bad = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -13,10 +19,11 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// At most `bytes` bytes, which is at most as many characters.
-pub(super) fn cut(text: &str, bytes: usize) -> String {
+pub(super) fn cut<'a>(text: impl Into<Cow<'a, str>>, bytes: usize) -> String {
     const MARK: &str = "...";
+    let text = text.into();
     if text.len() <= bytes {
-        return text.to_owned();
+        return text.into_owned();
     }
     let end = text.floor_char_boundary(bytes.saturating_sub(MARK.len()));
     format!("{}{MARK}", &text[..end])
@@ -30,7 +37,7 @@ mod tests {
     #[test_case("a\nb\u{7f}\u{202e}c" => "a b  c"; "line break, delete, direction")]
     #[test_case("käse" => "käse"; "letters stay")]
     fn cleans(text: &str) -> String {
-        clean(text)
+        clean(text).into_owned()
     }
 
     #[test_case("abcdef", 6 => "abcdef"; "fits")]
