@@ -81,27 +81,29 @@ async fn bench() {
             load.requests()
         );
     }
+    let read = Server::yardstick(folder.path(), "read").await;
     let parse = Server::yardstick(folder.path(), "parse").await;
     let echo = Server::yardstick(folder.path(), "echo").await;
     for (name, body) in [("4 KB", &small), ("34 KB", &middle)] {
-        let mut sums = [0.0; 3];
+        let mut sums = [0.0; 4];
         // In turn, so that what else the machine does falls on all of them.
         for _ in 0..3 {
-            for (at, server) in [&server, &parse, &echo].into_iter().enumerate() {
+            for (at, server) in [&server, &read, &parse, &echo].into_iter().enumerate() {
                 let target = target(server, "/validate");
                 let load = Load::closed(&target, body, 8, Duration::from_secs(2));
                 sums[at] += load.await.rate() / 3.0;
             }
         }
-        let [judge, parse, echo] = sums;
-        println!("{name}: judged {judge:.0}/s, parsed {parse:.0}/s, echoed {echo:.0}/s");
-        let share = judge / parse;
-        report(
-            &format!("{name}: judged / parsed"),
-            share,
-            "",
-            share >= SHARE,
+        let [judge, read, parse, echo] = sums;
+        println!(
+            "{name}: judged {judge:.0}/s, read as policies {read:.0}/s, parsed as JSON \
+             {parse:.0}/s, echoed {echo:.0}/s"
         );
+        for (what, other) in [("read as policies", read), ("parsed as JSON", parse)] {
+            let share = judge / other;
+            let name = format!("{name}: judged / {what}");
+            report(&name, share, "", share >= SHARE);
+        }
         println!(
             "    judged / echoed {:.2}, parsed / echoed {:.2}",
             judge / echo,
