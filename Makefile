@@ -3,9 +3,10 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# Where `make e2e` runs its cases. netns: network namespaces of this machine, with a
-# real control plane when Go is here.
-FABRIC ?= netns
+# Where `make e2e` runs its cases. kind: a kind cluster, made here (CLUSTER=name uses one, KEEP=1
+# leaves it); kubeconfig: the cluster that KUBECONFIG leads to, with Ringfence in it; netns:
+# network namespaces of this machine, with a real control plane when Go is here.
+FABRIC ?= kind
 # How the cases' objects reach the enforcer: apiserver (real control plane) or folder.
 OBJECTS ?= apiserver
 # Names or tags of cases; empty: all.
@@ -55,8 +56,30 @@ controlplane: ## build kube-apiserver, etcd, kube-controller-manager, kube-proxy
 	@e2e/controlplane/build.sh $(CONTROLPLANE)
 
 .PHONY: e2e
-e2e: setup build $(if $(filter apiserver,$(OBJECTS)),controlplane) ## real packets against a real control plane (OBJECTS=apiserver|folder, CASE=...)
-	$(E2E) run --fabric $(FABRIC) --objects $(OBJECTS) --controlplane $(CONTROLPLANE) $(CASE)
+e2e: e2e-$(FABRIC) ## real packets, a matrix per case, a report (FABRIC=kind|kubeconfig|netns, CASE=...)
+
+.PHONY: e2e-netns
+e2e-netns: setup build $(if $(filter apiserver,$(OBJECTS)),controlplane)
+	$(E2E) run --fabric netns --objects $(OBJECTS) --controlplane $(CONTROLPLANE) $(CASE)
+
+.PHONY: e2e-kind
+e2e-kind:
+	@scripts/setup.sh kind
+	@e2e/kind/run.sh $(CASE)
+
+# The cluster has the probe's image: `make images`, and load or push it (PROBE_IMAGE=name).
+PROBE_IMAGE ?= ringfence/probe:dev
+.PHONY: e2e-kubeconfig
+e2e-kubeconfig: build
+	$(E2E) run --fabric kubeconfig --probe-image $(PROBE_IMAGE) $(CASE)
+
+.PHONY: images
+images: ## images as archives in .cache/images: webhook, controller, enforcer, probe (BASE=image)
+	@images/build.sh
+
+.PHONY: bundle
+bundle: ## image archives and one YAML per overlay, for clusters without internet (.cache/bundle)
+	@images/bundle.sh
 
 .PHONY: bench
 bench: setup controlplane ## figures of docs/performance.md, on this machine (BENCH=..., KUBE_ROUTER=path measures it beside)
@@ -78,4 +101,5 @@ lint: ## format, clippy, licences and sources of dependencies
 
 .PHONY: clean
 clean: ## remove build output, reports and the control plane's programs
+	@e2e/kind/down.sh
 	rm -rf target report .cache

@@ -212,7 +212,8 @@ fn nix_signal() -> nix::sys::signal::Signal {
     nix::sys::signal::Signal::SIGTERM
 }
 
-/// Every object that kustomization.yaml lists, in order.
+/// Every object of the files that kustomization.yaml lists, in order: admission. The
+/// enforcer is a folder of it.
 fn manifests() -> Result<Vec<Value>> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base");
     let read = |name: &str| -> Result<Vec<Value>> {
@@ -226,7 +227,10 @@ fn manifests() -> Result<Vec<Value>> {
             .as_array()
             .context("no resources")?
         {
-            all.extend(read(file.as_str().context("no name")?)?);
+            let name = file.as_str().context("no name")?;
+            if base.join(name).is_file() {
+                all.extend(read(name)?);
+            }
         }
     }
     Ok(all)

@@ -18,6 +18,9 @@ const WATCHED: [(&str, &str); 4] = [
     ("Pod", "pods"),
 ];
 
+/// Namespaces that an API server never deletes.
+const PERMANENT: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
 /// Objects of a case in a cluster.
 pub struct ClusterObjects {
     lab: Arc<Lab>,
@@ -27,8 +30,8 @@ pub struct ClusterObjects {
 }
 
 impl ClusterObjects {
-    /// In the cluster of `lab`, whose pods are those of `topology`.
-    pub fn new(lab: &Arc<Lab>, topology: &Topology) -> Self {
+    /// In the cluster of `lab`, whose pods are those of `topology`, written up to `version`.
+    pub fn new(lab: &Arc<Lab>, topology: &Topology, version: ResourceVersion) -> Self {
         let pods = topology.pods.iter();
         Self {
             applier: Applier::new(lab.client().clone()),
@@ -36,7 +39,7 @@ impl ClusterObjects {
                 .map(|p| format!("{}/{}", p.namespace, p.name))
                 .collect(),
             lab: Arc::clone(lab),
-            versions: BTreeMap::new(),
+            versions: [("pods".to_owned(), version.0)].into(),
         }
     }
 
@@ -99,6 +102,12 @@ impl Objects for ClusterObjects {
         let reference = Reference::of(object)?;
         if matches!(reference.kind.as_str(), "Node" | "Pod") {
             bail!("{reference} is the cluster's: it is not deleted");
+        }
+        if reference.kind == "Namespace" && PERMANENT.contains(&reference.name.as_str()) {
+            // All that can go is what was applied: its labels.
+            let metadata = json!({ "name": reference.name });
+            let bare = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+            return self.apply(&bare);
         }
         let gone = self.lab.block_on(self.applier.delete(object, "default"))?;
         if let Some(version) = gone {

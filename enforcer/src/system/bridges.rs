@@ -13,7 +13,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-const SYSCTLS: &str = "/proc/sys/net/bridge";
+/// In a container that is not privileged /proc/sys is read-only: the node's is then mounted
+/// beside it. Both show the settings of the network namespace of whoever looks.
+const SYSCTLS: [&str; 2] = ["/host/proc/sys/net/bridge", "/proc/sys/net/bridge"];
 const VLAN_TAGGED: &str = "bridge-nf-filter-vlan-tagged";
 const CALLS: [&str; 2] = ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"];
 
@@ -30,9 +32,9 @@ pub(super) fn inspect(
     let mut report = BridgeReport::default();
     let bridges = links::links(Some("bridge"), timeout)?;
     let pod_bridges = pod_bridges(&bridges, pod_ranges, timeout)?;
-    if !Path::new(SYSCTLS).exists() {
+    if sysctls().is_none() {
         let failure = if repair { load().err() } else { None };
-        if !Path::new(SYSCTLS).exists() {
+        if sysctls().is_none() {
             // Without any bridge there is nothing to see.
             if !bridges.is_empty() {
                 let detail = failure.map(|e| format!(" ({e})")).unwrap_or_default();
@@ -126,8 +128,14 @@ fn attribute(
     Ok(false)
 }
 
+/// The folder of the bridge settings; `None` without `br_netfilter`.
+fn sysctls() -> Option<&'static Path> {
+    let mut all = SYSCTLS.into_iter().map(Path::new);
+    all.find(|folder| folder.exists())
+}
+
 fn sysctl(name: &'static str, repair: bool, report: &mut BridgeReport) {
-    let path = Path::new(SYSCTLS).join(name);
+    let path = sysctls().unwrap_or(Path::new(SYSCTLS[1])).join(name);
     let is_on = || fs::read_to_string(&path).map(|value| !matches!(value.trim(), "0" | ""));
     let mechanism = Mechanism::Sysctl(name);
     let reason = match is_on() {
@@ -144,7 +152,7 @@ fn sysctl(name: &'static str, repair: bool, report: &mut BridgeReport) {
             }
             Ok(false) => "it stays 0 although 1 was written".to_owned(),
             Err(error) => format!(
-                "writing {}: {error}; give the enforcer a writable /proc/sys (privileged), or run `sysctl -w net.bridge.{name}=1` on the node",
+                "writing {}: {error}; give the enforcer the node's /proc/sys/net at /host/proc/sys/net, or run `sysctl -w net.bridge.{name}=1` on the node",
                 path.display()
             ),
         },

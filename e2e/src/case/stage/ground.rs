@@ -81,13 +81,14 @@ impl Ground {
         }
     }
 
-    /// Empties every node's conntrack table.
+    /// Empties every node's conntrack table. Not a cluster's: the connections of its own
+    /// programs to the API server would lose their translation, and hang.
     pub fn forget_flows(&self) -> Result<()> {
         match self {
             Self::Here { world, .. } => world
                 .nodes()
                 .try_for_each(|node| node.output("conntrack", &["-F"], "").map(drop)),
-            Self::There(cluster) => cluster.forget_flows(),
+            Self::There(_) => Ok(()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::probe::agent::{Answer, Request};
 use anyhow::{Context, Result, bail};
 use kube::api::AttachedProcess;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 use tokio::process::Child;
@@ -57,17 +58,24 @@ impl Agent {
         }
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer. Whoever asks and does not wait to the end leaves no
+    /// answer behind for the next.
     ///
     /// # Errors
     /// When the agent could not do it, or is gone.
-    pub async fn ask(&self, request: &Request) -> Result<Answer> {
+    pub async fn ask(self: &Arc<Self>, request: &Request) -> Result<Answer> {
         let mut text = serde_json::to_vec(request)?;
         text.push(b'\n');
+        let agent = Arc::clone(self);
+        let conversation = tokio::spawn(async move { agent.converse(&text).await });
+        conversation.await.context("talking to an agent panicked")?
+    }
+
+    async fn converse(&self, text: &[u8]) -> Result<Answer> {
         let mut streams = self.streams.lock().await;
         let (input, output) = &mut *streams;
         let conversation = async {
-            input.write_all(&text).await?;
+            input.write_all(text).await?;
             input.flush().await?;
             output.next_line().await
         };

@@ -123,9 +123,7 @@ impl Lab {
     fn start_on_nodes(&self) -> Result<Vec<Arc<Agent>>> {
         let started = self.block_on(async {
             let namespaces: Api<Namespace> = Api::all(self.client.clone());
-            let metadata = json!({ "name": OWN, "labels": { MADE: "true" } });
-            let own = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
-            pods::apply(&namespaces, OWN, &own).await?;
+            pods::make(&namespaces, OWN).await?;
             let starts = self
                 .nodes
                 .iter()

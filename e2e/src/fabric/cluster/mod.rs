@@ -21,6 +21,7 @@ pub use lab::{Access, Lab};
 pub(crate) use pods::MADE;
 
 use self::agent::Agent;
+use crate::controlplane::ResourceVersion;
 use crate::fabric::Topology;
 use crate::objects::{ClusterObjects, HEALTH_PORT, Mark, Objects, State};
 use crate::probe::agent::{Answer, Request};
@@ -44,6 +45,8 @@ pub struct Cluster {
     agents: BTreeMap<String, Arc<Agent>>,
     pods: Vec<Value>,
     listening: BTreeSet<(IpAddr, Protocol, u16)>,
+    /// Of the pod that was written last.
+    version: ResourceVersion,
 }
 
 impl Cluster {
@@ -69,6 +72,11 @@ impl Cluster {
             lab: Arc::clone(lab),
             topology,
             agents,
+            version: started
+                .iter()
+                .map(|pod| pod.version)
+                .max()
+                .unwrap_or_default(),
             pods: started.into_iter().map(|pod| pod.manifest).collect(),
             listening: BTreeSet::new(),
         };
@@ -102,7 +110,7 @@ impl Cluster {
 
     /// The API server as the place where objects go.
     pub fn objects(&self) -> Box<dyn Objects> {
-        Box::new(ClusterObjects::new(&self.lab, &self.topology))
+        Box::new(ClusterObjects::new(&self.lab, &self.topology, self.version))
     }
 
     /// More servers on every host.
@@ -212,16 +220,5 @@ impl Cluster {
     /// Waits until every node's kube-proxy leads to these endpoints.
     pub fn wait_services(&self, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
         services::wait(&self.lab, &self.topology, endpoints)
-    }
-
-    /// Empties every node's conntrack table, where there is an enforcer to do it with.
-    pub fn forget_flows(&self) -> Result<()> {
-        if !self.is_enforced() {
-            return Ok(());
-        }
-        for node in &self.topology.nodes {
-            self.lab.on_node(&node.name, &["conntrack", "-F"])?;
-        }
-        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::lab::Lab;
 use crate::case::base;
+use crate::controlplane::ResourceVersion;
 use crate::fabric::Topology;
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
@@ -19,7 +20,10 @@ use tokio::time::timeout;
 pub(crate) const MADE: &str = "e2e.ringfence.dev/made";
 /// How long pods may take to start. It takes 3 s; a machine that also compiles takes longer.
 const START: Duration = Duration::from_mins(2);
+/// Who owns the fields that cases change.
 const MANAGER: &str = "ringfence-e2e";
+/// Who owns [`MADE`] on namespaces, so that no case takes it away.
+const LAB: &str = "ringfence-e2e-lab";
 
 /// A pod that runs.
 pub(super) struct Running {
@@ -27,6 +31,8 @@ pub(super) struct Running {
     pub key: String,
     /// `metadata.uid`: another pod of this name has another.
     pub uid: String,
+    /// `metadata.resourceVersion`
+    pub version: ResourceVersion,
     /// `status.podIPs`
     pub addresses: Vec<IpAddr>,
     /// As cases know it: what was applied, on the node of the case, with its status.
@@ -81,11 +87,10 @@ pub(super) async fn start(lab: &Lab, topology: &Topology) -> Result<Vec<Running>
     let names: BTreeSet<&str> = topology.pods.iter().map(|p| &*p.namespace).collect();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     for name in names {
-        let mut wanted = namespace(name);
         if namespaces.get_opt(name).await?.is_none() {
-            wanted["metadata"]["labels"][MADE] = "true".into();
+            make(&namespaces, name).await?;
         }
-        apply(&namespaces, name, &wanted).await?;
+        apply(&namespaces, name, &namespace(name)).await?;
     }
     lab.purge().await?;
     let starts = topology.pods.iter().map(|pod| {
@@ -94,6 +99,18 @@ pub(super) async fn start(lab: &Lab, topology: &Topology) -> Result<Vec<Running>
         async move { run(client, &wanted, &pod.node).await }
     });
     try_join_all(starts).await
+}
+
+/// Creates a namespace of the harness.
+pub(super) async fn make(namespaces: &Api<Namespace>, name: &str) -> Result<()> {
+    let metadata = json!({ "name": name, "labels": { MADE: "true" } });
+    let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+    let parameters = PatchParams::apply(LAB).force();
+    let made = namespaces
+        .patch(name, &parameters, &Patch::Apply(&object))
+        .await;
+    made.map(drop)
+        .with_context(|| format!("making namespace {name}"))
 }
 
 /// Starts a pod and waits until it runs; `alias` is the node's name in cases.
@@ -147,6 +164,7 @@ pub(super) async fn run(client: &Client, wanted: &Value, alias: &str) -> Result<
     Ok(Running {
         key,
         uid: pod.uid().unwrap_or_default(),
+        version: ResourceVersion::of(&pod)?,
         addresses: ips,
         manifest,
     })

@@ -1,0 +1,101 @@
+#!/bin/bash
+# Everything: a cluster, Ringfence in it as people install it, cases, a report, and away with
+# what was made. `make e2e`
+#
+#   run.sh [CASE...]        names or tags of cases; none: all
+#   CLUSTER=name            use (and leave) this kind cluster, where it exists
+#   KEEP=1                  leave everything as it is
+#   OVERLAY=folder          what is installed (default: manifests/overlays/enforcer-only with
+#                           the images made here; `kind` is all of Ringfence)
+#   PODS, PROXY, NODE_IMAGE see cluster.sh, cni.sh, node-image.sh
+#   WITHOUT_ENFORCER=1      install nothing: every case that denies must fail
+. "$(dirname "$0")/env.sh"
+
+OVERLAY=${OVERLAY:-enforcer-only}
+OUT=${OUT:-$ROOT/.cache/images}
+ours=
+began=$(date +%s)
+
+clean() {
+  local code=$?
+  trap - EXIT
+  if [ -n "${KEEP:-}" ]; then
+    say "kept: KUBECONFIG=$KUBECONFIG${DOCKER_HOST:+ DOCKER_HOST=$DOCKER_HOST}"
+    [ ! -e "/run/netns/$OWN" ] || say "kept: enter with nsenter --net=/run/netns/$OWN; remove with CLUSTER=$CLUSTER e2e/kind/down.sh"
+  elif [ -n "$ours" ]; then
+    "$HERE/down.sh" || code=1
+    lap "cluster removed"
+  else
+    uninstall || code=1
+  fi
+  exit "$code"
+}
+
+install() {
+  inside kubectl apply -k "$stage" >/dev/null
+  local what
+  for what in $(inside kubectl -n ringfence-system get deployments,daemonsets -o name); do
+    inside kubectl -n ringfence-system rollout status "$what" --timeout=120s >/dev/null || explain "$what"
+  done
+}
+
+# explain WORKLOAD: which pod is not ready, why, and where its log is.
+explain() {
+  say "$1 is not ready after two minutes:"
+  inside kubectl -n ringfence-system get pods -o wide >&2
+  local pod
+  for pod in $(inside kubectl -n ringfence-system get pods -o json |
+    jq -r '.items[] | select(any(.status.conditions[]?; .type == "Ready" and .status != "True")) | .metadata.name'); do
+    inside kubectl -n ringfence-system get pod "$pod" -o json | jq -r '
+      .status.containerStatuses[]? | select(.ready | not)
+      | "  \(.name) (\(.image)): " + ([.state, .lastState] | map(.waiting? // .terminated? // empty) | map("\(.reason // "") \(.message // "")") | join("; "))' >&2
+    say "  $pod says:"
+    inside kubectl -n ringfence-system logs --tail=5 "$pod" 2>&1 | sed 's/^/    /' >&2 || true
+    say "  all of it: kubectl -n ringfence-system logs $pod; kubectl -n ringfence-system describe pod $pod"
+  done
+  exit 2
+}
+
+uninstall() { [ -z "${stage:-}" ] || inside kubectl delete -k "$stage" --ignore-not-found --timeout=60s >/dev/null; }
+
+"$HERE/docker.sh" start
+[ ! -S "$RUN/docker.sock" ] || export DOCKER_HOST=unix://$RUN/docker.sock
+trap clean EXIT
+inside kind get clusters 2>/dev/null | grep -qx "$CLUSTER" || ours=1
+"$HERE/cluster.sh"
+PROFILE=${PROFILE:-dev} OUT=$OUT "$ROOT/images/build.sh"
+
+SECONDS_AT=$(date +%s%N)
+for image in webhook controller enforcer probe; do
+  [ "$OVERLAY" != enforcer-only ] || case $image in webhook | controller) continue ;; esac
+  # A node that has the image already is left alone.
+  id=$(docker image inspect -f '{{.Id}}' "ringfence/$image:dev")
+  [ "$(cat "$KIND_CACHE/loaded-$CLUSTER-$image" 2>/dev/null)" != "$id$(docker inspect -f '{{.Id}}' "$CLUSTER-control-plane")" ] || continue
+  inside kind load image-archive "$OUT/$image.tar" --name "$CLUSTER" >"$KIND_CACHE/log/load" 2>&1 || { cat "$KIND_CACHE/log/load" >&2; exit 2; }
+  echo "$id$(docker inspect -f '{{.Id}}' "$CLUSTER-control-plane")" >"$KIND_CACHE/loaded-$CLUSTER-$image"
+done
+lap "images loaded"
+
+# The overlay with the images that were just made.
+stage=
+if [ -z "${WITHOUT_ENFORCER:-}" ]; then
+  stage=$KIND_CACHE/install; mkdir -p "$stage"
+  cat >"$stage/kustomization.yaml" <<YAML
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [$(realpath --relative-to="$stage" "$ROOT/manifests/overlays/$OVERLAY")]
+images:
+- {name: ringfence/webhook, newTag: dev}
+- {name: ringfence/controller, newTag: dev}
+- {name: ringfence/enforcer, newTag: dev}
+YAML
+  install
+  lap "Ringfence ready"
+fi
+
+code=0
+inside "$OUT/ringfence-e2e" run --fabric kind --kubeconfig "$KUBECONFIG" --pods "${PODS:-routed}" \
+  ${KEEP:+--keep-pods} ${REPORT:+--report "$REPORT"} "$@" || code=$?
+lap "cases"
+say "$(($(date +%s) - began)) s in all"
+exit "$code"

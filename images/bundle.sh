@@ -1,0 +1,27 @@
+#!/bin/bash
+# For clusters without internet: the image archives, one rendered YAML for each overlay, and
+# what is in them, in one folder. `make bundle`
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+OUT=${OUT:-$ROOT/.cache/bundle}
+mkdir -p "$OUT"
+OUT=$OUT IMAGES="webhook controller enforcer probe" "$ROOT/images/build.sh"
+version=$(git -C "$ROOT" describe --tags --always --dirty --abbrev=12)
+kubectl=${CONTROLPLANE:-$ROOT/.cache/controlplane}/kubectl
+[ -x "$kubectl" ] || kubectl=kubectl
+for overlay in "$ROOT"/manifests/overlays/*/; do
+  name=$(basename "$overlay")
+  # The tag is that of the archives beside it.
+  "$kubectl" kustomize "$overlay" | sed -E "s#(image: ringfence/[a-z]+):.*#\1:$version#" >"$OUT/ringfence-$name.yaml"
+done
+cat >"$OUT/README.txt" <<TEXT
+Ringfence $version, for clusters without internet.
+
+1. Load the images on every node:   ctr -n k8s.io images import enforcer.tar   (and the others)
+   or push them to a registry of your own and change the names in the YAML files.
+2. kubectl apply -f ringfence-OVERLAY.yaml
+   cert-manager: certificates by cert-manager; enforcer-only; webhook-only; kind: everything.
+*.spdx.json lists what is in each image.
+TEXT
+(cd "$OUT" && rm -f ./*.content ringfence-e2e && sha256sum ./*.tar ./*.yaml ./*.json >SHA256SUMS)
+ls -la "$OUT"
