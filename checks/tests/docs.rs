@@ -92,7 +92,12 @@ fn catalogue() -> String {
     out + "\n"
 }
 
+/// With a capital letter, unless it begins with a name such as `externalTrafficPolicy`.
 fn capital(text: &str) -> String {
+    let mut first = text.split(' ').take(1).flat_map(str::chars);
+    if !first.all(|c| c.is_ascii_lowercase() || c == '\'') {
+        return text.to_owned();
+    }
     let mut characters = text.chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(characters).collect()

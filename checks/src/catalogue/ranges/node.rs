@@ -23,10 +23,11 @@ pub static ALLOWED: Check = Check {
     title: "a node's or tunnel's address as source admits everybody who comes through it",
     text: "\
 Traffic that enters through a NodePort or LoadBalancer on another node than the pod's gets
-the address of that node, or of its tunnel device, as its source (SNAT). Allowing this
-address seems to mend \"my clients are refused\", and it admits whoever else comes that way:
-every client on the internet, and every pod of the cluster, in the namespaces that the
-policy shuts out too, by one connection to a NodePort.
+the address of that node as its source (SNAT), or that of the node's tunnel device, through
+which many network plugins send what goes from node to node. Allowing this address seems to
+mend \"my clients are refused\", and it admits whoever else comes that way: every client on
+the internet, and every pod of the cluster, in the namespaces that the policy shuts out too,
+by one connection to a NodePort.
 
 Set `externalTrafficPolicy: Local` on the Service, so that clients keep their address, and
 allow the clients' addresses. Where a node address is truly meant, because a gateway or
