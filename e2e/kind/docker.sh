@@ -31,7 +31,9 @@ start() {
   mkdir -p "$RUN"
   ip netns add "$OWN" 2>/dev/null || true
   ip -n "$OWN" link set lo up
-  inside setsid nohup dockerd --data-root "$KIND_CACHE/docker" --exec-root "$RUN/exec" --pidfile "$RUN/docker.pid" \
+  # Without docker0: its range, 172.17.0.0/16, is masqueraded wherever it is seen, and documents
+  # have clients there.
+  inside setsid nohup dockerd --bridge none --data-root "$KIND_CACHE/docker" --exec-root "$RUN/exec" --pidfile "$RUN/docker.pid" \
     --host "unix://$RUN/docker.sock" "${flags[@]}" >"$KIND_CACHE/log/dockerd" 2>&1 </dev/null &
   export DOCKER_HOST=unix://$RUN/docker.sock
   for _ in $(seq 120); do

@@ -14,9 +14,23 @@ mod watch;
 
 use crate::case::Case;
 
+/// A case of every sort that a cluster can play, for CI: tag `smoke`.
+const SMOKE: [&str; 10] = [
+    "default-deny-ingress",
+    "default-deny-all",
+    "allow-namespace",
+    "selectors-and",
+    "port-by-name",
+    "port-range",
+    "ingress-block-with-except",
+    "both-ends-must-agree",
+    "update-policy",
+    "relabelled-pod-is-selected",
+];
+
 /// Every case, in the order in which they are listed.
 pub fn all() -> Vec<Case> {
-    [
+    let mut all = [
         upstream::cases(),
         generated::cases(),
         established::cases(),
@@ -26,7 +40,11 @@ pub fn all() -> Vec<Case> {
         faults::cases(),
         admission::cases(),
     ]
-    .concat()
+    .concat();
+    for case in all.iter_mut().filter(|case| SMOKE.contains(&case.name)) {
+        case.tags.push("smoke");
+    }
+    all
 }
 
 #[cfg(test)]
@@ -38,5 +56,6 @@ mod tests {
         let all = super::all();
         let names: BTreeSet<&str> = all.iter().map(|c| c.name).collect();
         assert_eq!(names.len(), all.len());
+        assert!(super::SMOKE.iter().all(|name| names.contains(name)));
     }
 }

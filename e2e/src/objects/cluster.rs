@@ -5,7 +5,8 @@ use super::{Mark, Objects, Reference};
 use crate::controlplane::{Applier, ResourceVersion};
 use crate::fabric::cluster::MADE;
 use crate::fabric::{Lab, Topology};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,6 +94,14 @@ impl Objects for ClusterObjects {
     fn apply(&mut self, object: &Value) -> Result<()> {
         let reference = Reference::of(object)?;
         let written = self.written(object, &reference)?;
+        if matches!(reference.kind.as_str(), "NetworkPolicy" | "Service") {
+            let there = self.lab.block_on(self.applier.read(object, "default"))?;
+            let foreign = there.is_some_and(|o| !o.labels().contains_key(MADE));
+            ensure!(
+                !foreign,
+                "{reference} is the cluster's own: a case may not change it"
+            );
+        }
         let version = self.lab.block_on(self.applier.apply(written, "default"))?;
         self.wrote(&reference.kind, version);
         Ok(())

@@ -42,18 +42,22 @@ pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
         Step::Patch(object, _) if object.starts_with("Pod ") || object.starts_with("Node ") => {
             needs("plays kubelet")
         }
-        Step::Apply { yaml, .. } => applied(yaml),
+        Step::Apply { yaml, namespace } => applied(yaml, namespace),
         Step::Expect(expect) => expected(lab, case, expect),
         _ => None,
     })
 }
 
-fn applied(yaml: &str) -> Option<String> {
+fn applied(yaml: &str, namespace: &str) -> Option<String> {
     let own = OWN_ADDRESSES.into_iter().find(|own| yaml.contains(own));
     if let Some(own) = own {
         return Some(format!(
             "names addresses {own}*, which only --fabric netns has"
         ));
+    }
+    let system = namespace == "kube-system" || yaml.contains("namespace: kube-system");
+    if system && yaml.contains("kind: Service") {
+        return Some("would take the place of a Service of the cluster's own".to_owned());
     }
     let kinds = ["kind: Pod\n", "kind: Pod,", "kind: Node\n", "kind: Node,"];
     let plays = kinds.iter().any(|kind| yaml.contains(kind));
@@ -67,10 +71,7 @@ fn expected(lab: &Lab, case: &Case, expect: &Expect) -> Option<String> {
     let externals = Topology::new(PodKind::Routed, case.nodes).externals;
     expect.names().find_map(|name| {
         let external = externals.iter().find(|e| e.name == name)?;
-        if !lab.has_outside() {
-            return Some("needs addresses outside of the cluster".into());
-        }
-        let known = lab.has_family(external.address.is_ipv4());
-        (!known).then(|| format!("needs IPv6 for {name}, which this cluster has not"))
+        let missing = !lab.has_outside(name);
+        missing.then(|| format!("needs {} outside of the cluster", external.address))
     })
 }

@@ -1,7 +1,7 @@
 //! A cluster in use by the harness: its client, its nodes, and the agents that run there.
 
 use super::agent::Agent;
-use super::outside;
+use super::outside::{self, Outside};
 use super::pods::{self, MADE, Running};
 use crate::fabric::Topology;
 use anyhow::{Context, Result, bail, ensure};
@@ -62,7 +62,7 @@ pub struct Lab {
     // Agents end before the runtime in which their connections are.
     agents: Mutex<BTreeMap<String, Arc<Agent>>>,
     on_nodes: Vec<Arc<Agent>>,
-    outside: Option<Arc<Agent>>,
+    outside: Option<Outside>,
     nodes: Vec<Real>,
     image: String,
     enforced: bool,
@@ -115,7 +115,7 @@ impl Lab {
             let outside = lab
                 .runtime
                 .block_on(outside::start(&lab.image, &lab.nodes))?;
-            lab.outside = Some(Arc::new(outside));
+            lab.outside = Some(outside);
         }
         Ok(lab)
     }
@@ -163,9 +163,10 @@ impl Lab {
         self.nodes.len()
     }
 
-    /// Whether there are addresses outside.
-    pub fn has_outside(&self) -> bool {
-        self.outside.is_some()
+    /// Whether there is an external of this name.
+    pub fn has_outside(&self, name: &str) -> bool {
+        let outside = self.outside.as_ref();
+        outside.is_some_and(|outside| outside.names.contains(name))
     }
 
     /// Whether pods have addresses of this family.
@@ -173,8 +174,9 @@ impl Lab {
         if v4 { self.families.0 } else { self.families.1 }
     }
 
+    /// The agent of everything outside.
     pub(super) fn outside(&self) -> Option<&Arc<Agent>> {
-        self.outside.as_ref()
+        self.outside.as_ref().map(|outside| &outside.agent)
     }
 
     /// Of these addresses those of families that the cluster has.
@@ -195,12 +197,7 @@ impl Lab {
             let addresses = self.reachable(real.addresses.clone());
             topology.given.insert(node.name.clone(), addresses);
         }
-        if self.outside.is_none() {
-            topology.externals.clear();
-        }
-        topology
-            .externals
-            .retain(|e| self.has_family(e.address.is_ipv4()));
+        topology.externals.retain(|e| self.has_outside(&e.name));
         Ok(())
     }
 

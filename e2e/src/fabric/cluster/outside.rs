@@ -5,17 +5,31 @@ use super::agent::Agent;
 use super::lab::Real;
 use crate::fabric::{PodKind, Topology};
 use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 use tokio::process::Command;
 
 /// Its name.
 const NAME: &str = "ringfence-e2e-outside";
+/// The ranges of a Docker network.
+const SUBNETS: &str = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";
 /// An image with `ip` in it, for the addresses: the enforcer's.
 const TOOLS: &str = "ringfence/enforcer:dev";
 
-/// Starts the container, or takes the one that is there, and an agent in it.
-pub(super) async fn start(image: &str, nodes: &[Real]) -> Result<Agent> {
+/// The outside, and whom it can stand for.
+pub(super) struct Outside {
+    /// Sends and answers for all of them.
+    pub agent: Arc<Agent>,
+    /// Names of externals.
+    pub names: BTreeSet<String>,
+}
+
+/// Starts the container and an agent in it.
+pub(super) async fn start(image: &str, nodes: &[Real]) -> Result<Outside> {
     remove().await?;
     let echo = "net.ipv4.ping_group_range=0 0";
     docker(&[
@@ -35,12 +49,22 @@ pub(super) async fn start(image: &str, nodes: &[Real]) -> Result<Agent> {
     let network = "{{.NetworkSettings.Networks.kind.IPAddress}}";
     let own = docker(&["inspect", "--format", network, NAME]).await?;
     let externals = Topology::new(PodKind::Routed, 0).externals;
-    let addresses = externals
-        .iter()
-        .map(|e| e.address)
-        .filter(std::net::IpAddr::is_ipv4);
+    // Docker translates what comes from the range of its own bridge.
+    let masqueraded = docker(&["network", "inspect", "--format", SUBNETS, "bridge"]).await;
+    let masqueraded: Vec<IpNet> = masqueraded
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|subnet| subnet.parse().ok())
+        .collect();
+    let usable = |address: &IpAddr| {
+        address.is_ipv4() && !masqueraded.iter().any(|subnet| subnet.contains(address))
+    };
+    let externals: Vec<_> = externals
+        .into_iter()
+        .filter(|e| usable(&e.address))
+        .collect();
     let (mut here, mut there) = (String::new(), String::new());
-    for address in addresses {
+    for address in externals.iter().map(|e| e.address) {
         let _ = writeln!(here, "ip addr add {address}/32 dev eth0");
         let _ = writeln!(there, "ip route replace {address}/32 via {}", own.trim());
     }
@@ -74,7 +98,10 @@ pub(super) async fn start(image: &str, nodes: &[Real]) -> Result<Agent> {
         .kill_on_drop(true)
         .spawn()
         .context("starting docker")?;
-    Agent::in_container("the outside", child)
+    Ok(Outside {
+        agent: Arc::new(Agent::in_container("the outside", child)?),
+        names: externals.into_iter().map(|e| e.name).collect(),
+    })
 }
 
 /// Removes the container, where it is.
