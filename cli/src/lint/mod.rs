@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use judge::Outcome;
 use ringfence_checks::{Config, Level};
+use ringfence_cluster::Cause;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -129,9 +130,17 @@ pub fn run(args: &LintArgs) -> Result<ExitCode> {
 }
 
 fn exit_code(outcome: &Outcome, fail_on: Level) -> ExitCode {
-    if !outcome.problems.is_empty() {
+    // Both objects were read and judged.
+    let (twice, unread): (Vec<_>, Vec<_>) = outcome
+        .problems
+        .iter()
+        .partition(|p| p.cause == Cause::Duplicate);
+    let worst = outcome
+        .worst()
+        .max((!twice.is_empty()).then_some(Level::Warn));
+    if !unread.is_empty() {
         ExitCode::from(2)
-    } else if outcome.worst() >= Some(fail_on) {
+    } else if worst >= Some(fail_on) {
         ExitCode::from(1)
     } else {
         ExitCode::SUCCESS

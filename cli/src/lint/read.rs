@@ -96,6 +96,13 @@ fn files(documents: Documents, root: PathBuf, namespace: &str) -> Input {
     let problems = problems
         .into_iter()
         .filter(|p| p.severity == Severity::Error)
+        .map(|mut p| {
+            if p.cause == Cause::Duplicate {
+                p.message
+                    .push_str(" (`kubectl apply` leaves what it applies last)");
+            }
+            p
+        })
         // The check old-api says it, and the object is judged.
         .filter(|p| {
             let place = p.place.as_ref();

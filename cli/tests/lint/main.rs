@@ -79,6 +79,15 @@ spec:
     - podSelector: {}
 ";
 const CLEAN: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n";
+const TWICE: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: a}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: a, labels: {team: b}}
+";
 const WARNED: &str = "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -94,11 +103,22 @@ metadata: {name: web, namespace: shop, labels: {app: web}}
 spec: {nodeName: node-1}
 ";
 
+#[test]
+fn an_object_that_is_written_twice_is_named_with_both_places() {
+    let said = lint("-", TWICE);
+    let expected = "<stdin>:5: Namespace a: is written twice; the one at <stdin>:1 counts, delete \
+                    one (`kubectl apply` leaves what it applies last)";
+    let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(expected), "{}", said.out);
+}
+
 #[test_case("-", CLEAN, 0; "clean")]
 #[test_case("-", WARNED, 1; "a warning fails")]
 #[test_case("- --fail-on deny", WARNED, 0; "unless told otherwise")]
 #[test_case("- --fail-on deny", MISMATCH, 1; "refused")]
 #[test_case("-", "a: [", 2; "no YAML")]
+#[test_case("-", TWICE, 1; "the same object twice weighs as a warning")]
+#[test_case("- --fail-on deny", TWICE, 0; "and no more")]
 #[test_case("-", "just words", 2; "no object")]
 #[test_case("-", "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {externalTrafficPolicy: local}", 2; "a field that cannot be read")]
 #[test_case("no/such/file", "", 2; "no file")]
