@@ -33,13 +33,36 @@ fn parse_memory(status: &str) -> Option<Memory> {
     })
 }
 
-/// CPU time of a process and of its children that have ended, user and system.
+/// CPU time of a process and of its children, those that have ended and those that run,
+/// user and system.
 pub fn cpu(pid: u32) -> Result<Duration> {
+    let second = sysconf(SysconfVar::CLK_TCK)?.context("no clock ticks")?;
+    let mut all = ticks(pid)?;
+    for child in children(pid)? {
+        // One that has ended in between is its parent's from now on.
+        all += ticks(child).unwrap_or_default();
+    }
+    Ok(Duration::from_secs(all) / u32::try_from(second)?)
+}
+
+fn ticks(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let ticks = parse_ticks(&text).with_context(|| format!("{path} is not as expected"))?;
-    let second = sysconf(SysconfVar::CLK_TCK)?.context("no clock ticks")?;
-    Ok(Duration::from_secs(ticks) / u32::try_from(second)?)
+    parse_ticks(&text).with_context(|| format!("{path} is not as expected"))
+}
+
+/// The running children of every thread of a process.
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let path = format!("/proc/{pid}/task");
+    let tasks = fs::read_dir(&path).with_context(|| format!("reading {path}"))?;
+    let mut all = Vec::new();
+    for task in tasks {
+        let text = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        for child in text.split_whitespace() {
+            all.push(child.parse()?);
+        }
+    }
+    Ok(all)
 }
 
 /// The sum of utime, stime, cutime and cstime (fields 14 to 17). The second field, the
@@ -124,5 +147,12 @@ mod tests {
         let pid = std::process::id();
         assert!(memory(pid).unwrap().resident > 0.0);
         cpu(pid).unwrap();
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(children(pid).unwrap().contains(&child.id()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 }
