@@ -22,7 +22,7 @@ const SMOKE: [&str; 10] = [
     "selectors-and",
     "port-by-name",
     "port-range",
-    "ingress-block-with-except",
+    "sibling-block-allows-what-another-excepts",
     "both-ends-must-agree",
     "update-policy",
     "relabelled-pod-is-selected",

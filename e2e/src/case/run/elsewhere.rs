@@ -2,7 +2,7 @@
 
 use crate::case::expect::Expect;
 use crate::case::{Case, Step};
-use crate::fabric::{Lab, PodKind, Topology};
+use crate::fabric::{Lab, PodKind, Services, Topology};
 use crate::probe::has_sctp;
 use ringfence_policy::model::Protocol;
 
@@ -18,7 +18,7 @@ pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
     if case.overlay || !case.places.is_empty() {
         return needs("needs a node network of its own");
     }
-    if case.services != Default::default() {
+    if case.services != Services::default() {
         return needs("needs a kube-proxy with other settings");
     }
     if !case.flags.is_empty() {

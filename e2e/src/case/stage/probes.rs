@@ -83,14 +83,14 @@ impl Stage {
 
     /// Probes cells at once; where silence is expected, it is waited for briefly.
     pub fn probe(&self, cells: &[(&Cell, Outcome)]) -> Result<Vec<Observation>> {
-        let calls = cells.iter().map(|(cell, expected)| {
+        let sent = cells.iter().map(|(cell, expected)| {
             let mut call = self.call(cell)?;
             if *expected == Outcome::Dropped {
                 call.patience = SILENCE;
             }
             Ok((cell.from.clone(), call))
         });
-        self.ground.fire(calls.collect::<Result<_>>()?)
+        self.ground.fire(sent.collect::<Result<_>>()?)
     }
 }
 

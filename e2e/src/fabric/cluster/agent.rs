@@ -16,19 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 type Input = Box<dyn AsyncWrite + Send + Unpin>;
 type Output = Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>;
 
-/// What keeps the agent's process: it ends with this.
-enum Hold {
-    /// In a pod.
-    Pod(#[expect(dead_code, reason = "held, not read")] AttachedProcess),
-    /// In a container.
-    Container(#[expect(dead_code, reason = "held, not read")] Child),
-}
-
 /// A running agent.
 pub(super) struct Agent {
     name: String,
-    streams: Mutex<(Input, Output)>,
-    _hold: Hold,
+    /// And what keeps its process: it ends with this.
+    streams: Mutex<(Input, Output, Box<dyn Send>)>,
 }
 
 impl Agent {
@@ -36,25 +28,27 @@ impl Agent {
     pub fn in_pod(name: &str, mut process: AttachedProcess) -> Result<Self> {
         let input = process.stdin().context("an exec without input")?;
         let output = process.stdout().context("an exec without output")?;
-        let streams = streams(input, output);
-        let hold = Hold::Pod(process);
-        Ok(Self::new(name, streams, hold))
+        Ok(Self::new(name, input, output, Box::new(process)))
     }
 
     /// In a container, as a child of this process.
     pub fn in_container(name: &str, mut child: Child) -> Result<Self> {
         let input = child.stdin.take().context("a program without input")?;
         let output = child.stdout.take().context("a program without output")?;
-        let streams = streams(input, output);
-        let hold = Hold::Container(child);
-        Ok(Self::new(name, streams, hold))
+        Ok(Self::new(name, input, output, Box::new(child)))
     }
 
-    fn new(name: &str, streams: (Input, Output), hold: Hold) -> Self {
+    fn new(
+        name: &str,
+        input: impl AsyncWrite + Send + Unpin + 'static,
+        output: impl AsyncRead + Send + Unpin + 'static,
+        process: Box<dyn Send>,
+    ) -> Self {
+        let output: Box<dyn AsyncRead + Send + Unpin> = Box::new(output);
+        let lines = BufReader::new(output).lines();
         Self {
             name: name.to_owned(),
-            streams: Mutex::new(streams),
-            _hold: hold,
+            streams: Mutex::new((Box::new(input), lines, process)),
         }
     }
 
@@ -73,7 +67,7 @@ impl Agent {
 
     async fn converse(&self, text: &[u8]) -> Result<Answer> {
         let mut streams = self.streams.lock().await;
-        let (input, output) = &mut *streams;
+        let (input, output, _) = &mut *streams;
         let conversation = async {
             input.write_all(text).await?;
             input.flush().await?;
@@ -90,12 +84,4 @@ impl Agent {
             answer => Ok(answer),
         }
     }
-}
-
-fn streams(
-    input: impl AsyncWrite + Send + Unpin + 'static,
-    output: impl AsyncRead + Send + Unpin + 'static,
-) -> (Input, Output) {
-    let output: Box<dyn AsyncRead + Send + Unpin> = Box::new(output);
-    (Box::new(input), BufReader::new(output).lines())
 }

@@ -131,7 +131,7 @@ impl Lab {
                 .map(|(index, node)| async move {
                     let alias = alias(index);
                     let pod = pods::on_node(self, OWN, &alias, &node.name);
-                    pods::run(&self.client, &pod, &alias).await
+                    Box::pin(pods::run(&self.client, &pod, &alias)).await
                 });
             try_join_all(starts).await
         })?;
@@ -202,11 +202,11 @@ impl Lab {
     }
 
     /// The agents of a topology's nodes.
-    pub(super) fn node_agents(&self, topology: &Topology) -> Result<BTreeMap<String, Arc<Agent>>> {
+    pub(super) fn node_agents(&self, topology: &Topology) -> BTreeMap<String, Arc<Agent>> {
         let nodes = topology.nodes.iter().zip(&self.on_nodes);
-        Ok(nodes
+        nodes
             .map(|(node, agent)| (node.name.clone(), Arc::clone(agent)))
-            .collect())
+            .collect()
     }
 
     /// Nodes as cases know them.

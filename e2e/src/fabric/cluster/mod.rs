@@ -56,7 +56,7 @@ impl Cluster {
         let mut topology = ideal.clone();
         lab.fit(&mut topology)?;
         let started = lab.block_on(pods::start(lab, &topology))?;
-        let mut agents: BTreeMap<String, Arc<Agent>> = lab.node_agents(&topology)?;
+        let mut agents: BTreeMap<String, Arc<Agent>> = lab.node_agents(&topology);
         for pod in &started {
             topology
                 .given

@@ -96,7 +96,7 @@ pub(super) async fn start(lab: &Lab, topology: &Topology) -> Result<Vec<Running>
     let starts = topology.pods.iter().map(|pod| {
         let real = lab.real_name(&pod.node);
         let wanted = manifest(lab, &pod.namespace, &pod.name, real);
-        async move { run(client, &wanted, &pod.node).await }
+        async move { Box::pin(run(client, &wanted, &pod.node)).await }
     });
     try_join_all(starts).await
 }
