@@ -219,7 +219,8 @@ impl Place<'_> {
 
     /// `spec.ingress[0].from[1]`
     pub fn peer(&self, index: usize) -> String {
-        format!("{}.{}[{index}]", self.path(), self.far_end())
+        let (section, rule) = (self.direction, self.index);
+        format!("spec.{section}[{rule}].{}[{index}]", self.far_end())
     }
 
     /// `spec.ingress[0].ports[1]`

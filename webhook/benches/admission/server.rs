@@ -91,6 +91,19 @@ impl Server {
         }
     }
 
+    /// Processor time that it has used.
+    pub fn processor(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in brackets may hold anything.
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .map(|f| f.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Resident memory now, in MiB.
     pub fn resident(&self) -> f64 {
         self.memory("VmRSS:")

@@ -133,7 +133,7 @@ fn typed_in(object: &Value) -> bool {
 /// The same of what kubectl remembers: the API server has dropped the empty list and
 /// filled in `policyTypes`.
 fn typed_before(subject: &Subject) -> bool {
-    subject.last_applied().is_some_and(|typed| typed_in(typed))
+    subject.last_applied().is_some_and(typed_in)
 }
 
 /// The same of server-side apply, which remembers the names of the fields.

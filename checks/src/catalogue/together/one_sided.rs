@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn the_last_of_many_peers_is_not_looked_at() {
         let peers = |others: usize| {
-            let nobody = format!("{{podSelector: {{matchLabels: {{no: body}}}}}}, ").repeat(others);
+            let nobody = "{podSelector: {matchLabels: {no: body}}}, ".repeat(others);
             policy(&TO.replace("to: [", &format!("to: [{nobody}")))
         };
         let case = beside("{podSelector: {}}");
