@@ -139,8 +139,9 @@ fn bench(c: &mut Criterion) {
             now: "2026-06-01T12:00:00Z".parse().expect("a time"),
             occasion: Occasion::Update,
         };
-        let one =
-            |subject: &Subject| -> Report { judge(black_box(subject), Before::Known(subject), &world) };
+        let one = |subject: &Subject| -> Report {
+            judge(black_box(subject), Before::Known(subject), &world)
+        };
         let mut next = subjects.iter().cycle();
         c.bench_function(&format!("judge/one policy, {what}"), |b| {
             b.iter(|| one(next.next().expect("a cycle")));

@@ -2,7 +2,6 @@
 //! capabilities, no way to gain others, a root file system that is read-only. It programs
 //! both flavours, refuses, cuts and spares flows, makes bridges visible, restores after a
 //! reboot and cleans up.
-#![expect(clippy::unwrap_used, reason = "a test's helpers may panic too")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -29,8 +29,8 @@ pub use client::connect;
 pub use identity::{Identity, enforcer_role};
 pub use kubelet::Kubelet;
 pub use programs::Programs;
-pub(crate) use services::destinations;
 pub use proxy::{KubeProxy, ProxyMode, ProxyOptions};
+pub(crate) use services::destinations;
 
 use crate::fabric::{Node, Process};
 use anyhow::{Context, Result, bail};

@@ -180,7 +180,9 @@ fn probe(stage: &Stage) -> Result<Vec<Row>> {
 
 fn clients(stage: &Stage) -> Vec<String> {
     let pods = stage.topology().pods.iter();
-    let mut names: Vec<String> = pods.map(|p| format!("{}/{}", p.namespace, p.name)).collect();
+    let mut names: Vec<String> = pods
+        .map(|p| format!("{}/{}", p.namespace, p.name))
+        .collect();
     names.push(OUTSIDE.0.into());
     names
 }

@@ -148,7 +148,11 @@ pub(super) fn await_any(
 }
 
 /// Appends what is there, up to `limit` bytes in all; `None` once the pipe is closed.
-pub(super) fn receive<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+pub(super) fn receive<R: Read>(
+    pipe: &mut Option<R>,
+    into: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
     while let Some(open) = pipe {
         match open.read(&mut buffer) {
