@@ -2,6 +2,7 @@
 //! controllers with the rights of their service account.
 
 use crate::hook::{self, Hook};
+use crate::overlays;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -34,10 +35,11 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Lab<'a> {
     replicas: BTreeMap<String, Process>,
     pub plane: ControlPlane,
+    /// What `kubectl apply -k manifests/base` makes.
+    pub manifests: Vec<Value>,
     world: &'a World,
     applier: Applier,
     pub hook: Hook,
-    pub manifests: Vec<Value>,
 }
 
 impl<'a> Lab<'a> {
@@ -46,7 +48,7 @@ impl<'a> Lab<'a> {
         let options = Options::new(CONTROL_ADDRESS.into());
         let plane = ControlPlane::start(programs, control, options).await?;
         let applier = Applier::new(plane.client());
-        let manifests = manifests()?;
+        let manifests = overlays::kustomize(programs, "base")?;
         for object in &manifests {
             applier.apply(object.clone(), "default").await?;
         }
@@ -76,10 +78,10 @@ impl<'a> Lab<'a> {
         Ok(Self {
             replicas: BTreeMap::new(),
             plane,
+            manifests,
             world,
             applier,
             hook,
-            manifests,
         })
     }
 
@@ -210,28 +212,4 @@ impl<'a> Lab<'a> {
 
 fn nix_signal() -> nix::sys::signal::Signal {
     nix::sys::signal::Signal::SIGTERM
-}
-
-/// Every object of the files that kustomization.yaml lists, in order: admission. The
-/// enforcer is a folder of it.
-fn manifests() -> Result<Vec<Value>> {
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base");
-    let read = |name: &str| -> Result<Vec<Value>> {
-        let path = base.join(name);
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        serde_saphyr::from_multiple(&text).with_context(|| path.display().to_string())
-    };
-    let mut all = Vec::new();
-    for kustomization in read("kustomization.yaml")? {
-        for file in kustomization["resources"]
-            .as_array()
-            .context("no resources")?
-        {
-            let name = file.as_str().context("no name")?;
-            if base.join(name).is_file() {
-                all.extend(read(name)?);
-            }
-        }
-    }
-    Ok(all)
 }

@@ -55,7 +55,7 @@ fn run() -> Result<()> {
 
 async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     let mut lab = Lab::start(programs, world).await?;
-    overlays::render(programs, &lab.manifests)?;
+    overlays::cert_manager(programs)?;
     let result = steps(&mut lab).await;
     if result.is_err() {
         for replica in lab.replicas() {
