@@ -1,0 +1,64 @@
+//! `manifests/base/guards` on a real API server: who may touch what Ringfence keeps, and
+//! that namespaces go away whoever is up. Needs root (or user namespaces) and the programs
+//! of `make controlplane`; without them it is skipped, but never where `CI` is set.
+
+#![allow(clippy::unwrap_used)]
+
+mod deletion;
+mod lab;
+mod owned;
+mod tenants;
+
+use anyhow::Result;
+use lab::Lab;
+use ringfence_e2e::controlplane::Programs;
+use ringfence_e2e::fabric::{PodKind, Topology, World};
+use ringfence_e2e::sandbox;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
+        PathBuf::from,
+    );
+    let programs = match Programs::find(&folder) {
+        Ok(programs) => programs,
+        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
+        Err(error) => {
+            println!("skipped: {error:#}");
+            return Ok(());
+        }
+    };
+    sandbox::enter()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let world = World::create(Topology::new(PodKind::Bridge, 1))?;
+    let result = runtime.block_on(whole_way(&programs, &world));
+    drop(runtime);
+    result
+}
+
+async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
+    let lab = Lab::start(programs, world).await?;
+    owned::what_others_may_not(&lab).await?;
+    owned::whoever_may_override(&lab).await?;
+    owned::the_name_of_somebody_else(&lab).await?;
+    tenants::joining_and_leaving(&lab).await?;
+    tenants::without_configuration(&lab).await?;
+    deletion::of_the_isolation(&lab).await?;
+    deletion::of_namespaces(&lab).await?;
+    tenants::without_the_custom_resources(&lab).await
+}
