@@ -239,7 +239,7 @@ fn entries(context: &Context<'_>, ruleset: &mut Ruleset) {
     let node = context.structure.enforce_node_traffic;
     ruleset
         .chains
-        .insert((Table::Filter, REFUSE.to_owned()), refuse(context));
+        .insert((Table::Filter, REFUSE.to_owned()), refuse(context).into());
     let mut enter = |table, chain: &str, condition: &str, text: &str, ours: &str| {
         let space = if condition.is_empty() { "" } else { " " };
         let rule = format!(
@@ -271,9 +271,10 @@ fn entries(context: &Context<'_>, ruleset: &mut Ruleset) {
             Table::Mangle
         }
     };
+    let drop = vec!["-j DROP".to_owned()];
     ruleset
         .chains
-        .insert((backstop, BACKSTOP.to_owned()), vec!["-j DROP".to_owned()]);
+        .insert((backstop, BACKSTOP.to_owned()), drop.into());
 }
 
 fn refuse(context: &Context<'_>) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! A whole program as text for people and for the restore after a reboot.
 
+use super::policies::Cache;
 use super::ruleset::{self, Ruleset};
 use super::sets::{self, KernelSet};
 use super::{Family, Options, Table, bindings};
@@ -39,7 +40,13 @@ pub fn render_full(program: &Program, options: &Options) -> Rendered {
         filled(&mut ipset, &set, &members);
     }
     let rules = |family: &Family| {
-        let rules = ruleset::render(*family, &program.structure, options, &BTreeSet::new());
+        let rules = ruleset::render(
+            *family,
+            &program.structure,
+            options,
+            &BTreeSet::new(),
+            &mut Cache::default(),
+        );
         (*family, text(&rules))
     };
     Rendered {
@@ -73,7 +80,7 @@ fn text(ruleset: &Ruleset) -> String {
             line(&mut out, &format!(":{name} - [0:0]"));
         }
         for ((_, name), rules) in chains() {
-            for rule in rules {
+            for rule in rules.iter() {
                 line(&mut out, &format!("-A {name} {rule}"));
             }
         }

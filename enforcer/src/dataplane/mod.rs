@@ -24,6 +24,7 @@ pub use full::{Rendered, render_full};
 pub use readback::{ParseError, Readback, parse_readback};
 
 pub(crate) use bindings::sets as binding_sets;
+pub(crate) use policies::Cache;
 pub(crate) use ruleset::{ChainKey, Ruleset, render};
 pub(crate) use sets::{KernelSet, element, maxelem, members, of_spec};
 

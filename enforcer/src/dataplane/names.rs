@@ -15,7 +15,7 @@ const COMMENT_BYTES: usize = 200;
 
 /// Whether a packet is judged as it is, or as if it were an answer: source and
 /// destination, and their ports, change places (dataplane trap 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct View {
     pub direction: Direction,
     pub mirrored: bool,

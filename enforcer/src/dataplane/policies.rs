@@ -7,9 +7,10 @@
 use super::Family;
 use super::names::{View, comment};
 use super::ruleset::{Context, Ruleset};
-use ringfence_policy::compile::{Chain, ChainRule, Id, PeerMatch, PortTest, SetSpec};
+use ringfence_policy::compile::{Chain, ChainRule, Id, PeerMatch, PortTest, SetSpec, Structure};
 use ringfence_policy::model::Protocol;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Clears the mark.
 pub(crate) const PASS: &str = "RF-PASS";
@@ -20,8 +21,56 @@ const MULTIPORT_SLOTS: usize = 15;
 /// A chain costs about as much as so many rules.
 const CHAIN_COST: usize = 2;
 
+/// The chains of policies as they were rendered last: a pod that comes or goes changes
+/// signatures and the tree, hardly ever a policy.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    /// The sets that had to be left out; with others, nothing is the same.
+    broken: BTreeSet<Id>,
+    policies: BTreeMap<(Family, View, Id), Rendered>,
+}
+
+/// What a chain of the compiler became: the chain itself and those for its ports, by name.
+#[derive(Debug)]
+struct Rendered {
+    /// The compiler makes a new one whenever the policy changes, and keeps it otherwise.
+    of: Arc<Chain>,
+    chains: Vec<(String, Arc<Vec<String>>)>,
+}
+
+impl Cache {
+    /// To be called before a render with these `broken` sets.
+    pub(crate) fn begin(&mut self, broken: &BTreeSet<Id>) {
+        if self.broken != *broken {
+            self.policies.clear();
+            self.broken.clone_from(broken);
+        }
+    }
+
+    /// Forgets the policies that `structure` no longer has.
+    pub(crate) fn retain(&mut self, structure: &Structure) {
+        self.policies
+            .retain(|(_, _, id), _| structure.chains.contains_key(id));
+    }
+
+    fn get(&mut self, context: &Context<'_>, view: View, id: Id, chain: &Arc<Chain>) -> &Rendered {
+        let fresh = || Rendered {
+            of: Arc::clone(chain),
+            chains: policy(context, view, id, chain),
+        };
+        let rendered = self
+            .policies
+            .entry((context.family, view, id))
+            .or_insert_with(fresh);
+        if !Arc::ptr_eq(&rendered.of, chain) {
+            *rendered = fresh();
+        }
+        rendered
+    }
+}
+
 /// Renders the signature and policy chains that the tree of `view` leads to.
-pub(crate) fn render(context: &Context<'_>, view: View, ruleset: &mut Ruleset) {
+pub(crate) fn render(context: &Context<'_>, view: View, cache: &mut Cache, ruleset: &mut Ruleset) {
     let mut policies = BTreeSet::new();
     for (id, signature) in &context.structure.signatures {
         if signature.direction != view.direction {
@@ -34,7 +83,9 @@ pub(crate) fn render(context: &Context<'_>, view: View, ruleset: &mut Ruleset) {
                 continue; // A chain without rules allows nothing: the mark stays.
             };
             if policies.insert(*chain_id) {
-                policy(context, view, *chain_id, chain, ruleset);
+                for (name, rules) in &cache.get(context, view, *chain_id, chain).chains {
+                    ruleset.share(name.clone(), Arc::clone(rules));
+                }
             }
             let name = view.policy(*chain_id);
             let key = (super::Table::Mangle, name);
@@ -51,8 +102,15 @@ pub(crate) fn render(context: &Context<'_>, view: View, ruleset: &mut Ruleset) {
     }
 }
 
-/// The chain of one policy, when it has anything to say in this family.
-fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain, ruleset: &mut Ruleset) {
+/// The chain of one policy, when it has anything to say in this family, and those for its
+/// ports. What it depends on besides the chain is in [`Cache`].
+fn policy(
+    context: &Context<'_>,
+    view: View,
+    id: Id,
+    chain: &Chain,
+) -> Vec<(String, Arc<Vec<String>>)> {
+    let mut chains = Vec::new();
     let mut rules = Vec::new();
     for (position, rule) in chain.rules.iter().enumerate() {
         // Once a rule, and not in the mirrored copy: legacy iptables moves the whole table
@@ -84,7 +142,7 @@ fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain, ruleset: &mu
                 put(&[peer], &format!("-j {sub}"));
             }
             let pass = |port: &String| words(&[port, "-g", PASS]);
-            ruleset.decide(sub, ports.iter().map(pass).collect());
+            chains.push((sub, Arc::new(ports.iter().map(pass).collect())));
             continue;
         }
         let pass = format!("-g {PASS}");
@@ -95,8 +153,9 @@ fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain, ruleset: &mu
         }
     }
     if !rules.is_empty() {
-        ruleset.decide(view.policy(id), rules);
+        chains.push((view.policy(id), Arc::new(rules)));
     }
+    chains
 }
 
 /// Alternatives, each the options of one rule (empty: matches everything), and sets

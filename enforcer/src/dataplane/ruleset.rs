@@ -1,9 +1,11 @@
 //! The rules of one family: our chains, and the rules in built-in chains that enter them.
 
 use super::names::View;
+use super::policies::Cache;
 use super::{Family, Options, Table, entry, policies, tree};
 use ringfence_policy::compile::{Id, SetSpec, Structure};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A chain's table and name.
 pub(crate) type ChainKey = (Table, String);
@@ -13,8 +15,9 @@ pub(crate) type ChainKey = (Table, String);
 /// compared with what is read back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ruleset {
-    /// Our chains.
-    pub chains: BTreeMap<ChainKey, Vec<String>>,
+    /// Our chains; shared with the render before where nothing changed, so that they are
+    /// compared by address.
+    pub chains: BTreeMap<ChainKey, Arc<Vec<String>>>,
     /// The one rule that stands first in a built-in chain, by table and that chain.
     pub entries: BTreeMap<ChainKey, String>,
 }
@@ -48,12 +51,14 @@ impl Context<'_> {
     }
 }
 
-/// Renders the rules of one family.
+/// Renders the rules of one family. What `cache` knows from the render before is not made
+/// again.
 pub(crate) fn render(
     family: Family,
     structure: &Structure,
     options: &Options,
     broken: &BTreeSet<Id>,
+    cache: &mut Cache,
 ) -> Ruleset {
     let context = Context {
         family,
@@ -67,7 +72,7 @@ pub(crate) fn render(
     let mut trees = Vec::new();
     for view in View::ALL {
         if tree::render(&context, view, &mut ruleset) {
-            policies::render(&context, view, &mut ruleset);
+            policies::render(&context, view, cache, &mut ruleset);
             trees.push(view);
         }
     }
@@ -78,6 +83,11 @@ pub(crate) fn render(
 impl Ruleset {
     /// Puts a chain into table `mangle`, where everything is decided.
     pub(crate) fn decide(&mut self, chain: impl Into<String>, rules: Vec<String>) {
-        self.chains.insert((Table::Mangle, chain.into()), rules);
+        self.share(chain.into(), Arc::new(rules));
+    }
+
+    /// The same for rules that were rendered before.
+    pub(crate) fn share(&mut self, chain: String, rules: Arc<Vec<String>>) {
+        self.chains.insert((Table::Mangle, chain), rules);
     }
 }

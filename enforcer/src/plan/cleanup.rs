@@ -1,6 +1,6 @@
 //! Takes everything of ours out of the kernel.
 
-use super::{RulesState, Stats, Step, Transaction, rules};
+use super::{RulesState, Stats, Step, Transaction, rules, shared};
 use crate::dataplane::{Family, Readback, Ruleset};
 
 /// Removes exactly what carries our prefix: entry rules, chains, sets.
@@ -10,7 +10,7 @@ pub fn cleanup(readback: &Readback) -> Transaction {
     for family in Family::ALL {
         let mut present = RulesState::default();
         if let Some(saved) = readback.rules.get(&family) {
-            present.chains.clone_from(&saved.chains);
+            present.chains = shared(saved.chains.clone());
             present.entries.clone_from(&saved.entries);
         }
         let unreadable = readback.unreadable.iter();

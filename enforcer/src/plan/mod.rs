@@ -15,11 +15,12 @@ mod sets;
 pub use cleanup::cleanup;
 
 use crate::dataplane::{
-    ChainKey, Entering, Family, Opaque, Options, Readback, Ruleset, Table, render,
+    Cache, ChainKey, Entering, Family, Opaque, Options, Readback, Ruleset, Table, render,
 };
 use ringfence_policy::Program;
 use ringfence_policy::compile::{Id, Update};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Steps that take the kernel from one state to the next, to be run in order; after
 /// any of them a packet is judged by the state before or the state after.
@@ -102,7 +103,7 @@ struct State {
 
 #[derive(Clone, Debug, Default)]
 struct RulesState {
-    chains: BTreeMap<ChainKey, Vec<String>>,
+    chains: BTreeMap<ChainKey, Arc<Vec<String>>>,
     /// Rules in built-in chains that enter ours, with their places.
     entries: BTreeMap<ChainKey, Vec<(usize, String)>>,
     /// Tables that could not be read: all of ours in them is written anew, and then what
@@ -115,7 +116,7 @@ impl RulesState {
     fn copy_table(&mut self, table: Table, known: &Self) {
         let chains = known.chains.iter().filter(|((t, _), _)| *t == table);
         self.chains
-            .extend(chains.map(|(key, rules)| (key.clone(), rules.clone())));
+            .extend(chains.map(|(key, rules)| (key.clone(), Arc::clone(rules))));
         let entries = known.entries.iter().filter(|((t, _), _)| *t == table);
         self.entries
             .extend(entries.map(|(key, rules)| (key.clone(), rules.clone())));
@@ -125,7 +126,7 @@ impl RulesState {
     fn cannot_read(&mut self, table: Table, opaque: Opaque) {
         let chains = opaque.chains.into_keys();
         self.chains
-            .extend(chains.map(|name| ((table, name), Vec::new())));
+            .extend(chains.map(|name| ((table, name), Arc::default())));
         self.unreadable.insert(table, opaque.entries);
     }
 
@@ -137,6 +138,11 @@ impl RulesState {
             unreadable: BTreeMap::new(),
         }
     }
+}
+
+fn shared(chains: BTreeMap<ChainKey, Vec<String>>) -> BTreeMap<ChainKey, Arc<Vec<String>>> {
+    let chains = chains.into_iter();
+    chains.map(|(key, rules)| (key, Arc::new(rules))).collect()
 }
 
 /// A set. Its members are kept only from an adopt to the next commit: after that the
@@ -164,6 +170,7 @@ struct Next {
 pub struct Planner {
     options: Options,
     options_changed: bool,
+    cache: Cache,
     state: Option<State>,
     /// The state was read back and nothing has been committed since.
     adopted: bool,
@@ -175,6 +182,7 @@ impl Planner {
         Self {
             options,
             options_changed: true,
+            cache: Cache::default(),
             state: None,
             adopted: false,
         }
@@ -201,7 +209,7 @@ impl Planner {
         }
         for (family, rules) in readback.rules {
             let rules = RulesState {
-                chains: rules.chains,
+                chains: shared(rules.chains),
                 entries: rules.entries,
                 unreadable: BTreeMap::new(),
             };
@@ -248,8 +256,15 @@ impl Planner {
         if !same_rules {
             let mut all = BTreeMap::new();
             let nothing = RulesState::default();
+            self.cache.begin(broken);
             for family in self.options.families().iter().copied() {
-                let wanted = render(family, &program.structure, &self.options, broken);
+                let wanted = render(
+                    family,
+                    &program.structure,
+                    &self.options,
+                    broken,
+                    &mut self.cache,
+                );
                 let present = state.rules.get(&family).unwrap_or(&nothing);
                 rules_steps.extend(rules::step(
                     family,
@@ -259,6 +274,7 @@ impl Planner {
                 ));
                 all.insert(family, RulesState::of(wanted));
             }
+            self.cache.retain(&program.structure);
             next.rules = Some(all);
         }
         let scope = sets::Scope {

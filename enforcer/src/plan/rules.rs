@@ -79,7 +79,7 @@ fn section(
     }
     for ((_, name), rules) in &changed {
         stats.rules += rules.len();
-        for rule in *rules {
+        for rule in rules.iter() {
             put(input, &["-A", name, rule]);
         }
     }
