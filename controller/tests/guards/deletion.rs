@@ -28,7 +28,7 @@ pub async fn of_the_isolation(lab: &Lab) -> Result<()> {
     let (isolation, policy) = isolate(lab, "off", &json!({})).await?;
     let other = foreign("off", "other");
     lab.create(&lab.tenant, &other).await?;
-    lab.delete(&lab.tenant, &isolation).await?;
+    lab.delete(&lab.owner, &isolation).await?;
     lab.until("the owned policy is collected", async |lab| {
         Ok(!lab.is_there(&policy).await?)
     })

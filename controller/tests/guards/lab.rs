@@ -22,7 +22,10 @@ pub struct Lab {
     pub applier: Applier,
     pub admin: Client,
     pub controller: Client,
+    /// Writes policies, rules and namespaces, and may isolate, but not end an isolation.
     pub tenant: Client,
+    /// May end it as well.
+    pub owner: Client,
     pub guards: Vec<Value>,
     _plane: ControlPlane,
 }
@@ -42,12 +45,15 @@ impl Lab {
             admin: plane.client(),
             controller: plane.client_as(Identity::Controller, control)?,
             tenant: plane.client_as(Identity::Tenant, control)?,
+            owner: plane.client_as(Identity::Stranger, control)?,
             guards,
             _plane: plane,
         };
-        lab.grant("tenant", &rights(), Identity::Tenant).await?;
-        lab.grant("controller", &rights(), Identity::Controller)
-            .await?;
+        for to in [Identity::Tenant, Identity::Stranger, Identity::Controller] {
+            let name = to.user().replace(':', "-");
+            lab.grant(&name, &rights(to != Identity::Tenant), to)
+                .await?;
+        }
         lab.namespace("default", &json!({})).await?;
         lab.until("the guards are on", async |lab| {
             let made = lab.create(&lab.tenant, &owned("default")).await;
@@ -136,20 +142,14 @@ impl Lab {
 
 /// What people of a team have, and more than most: every verb on policies, and namespaces
 /// with their subresources.
-fn rights() -> Value {
-    let all = [
-        "get",
-        "list",
-        "watch",
-        "create",
-        "update",
-        "patch",
-        "delete",
-        "deletecollection",
-    ];
+fn rights(may_end: bool) -> Value {
+    let verbs = "get list watch create update patch delete deletecollection";
+    let all: Vec<&str> = verbs.split(' ').collect();
+    let most = if may_end { &all[..] } else { &all[..4] };
     json!([
         {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": all},
-        {"apiGroups": ["ringfence.dev"], "resources": ["namespaceisolations", "isolationrules"], "verbs": all},
+        {"apiGroups": ["ringfence.dev"], "resources": ["isolationrules"], "verbs": all},
+        {"apiGroups": ["ringfence.dev"], "resources": ["namespaceisolations"], "verbs": most},
         {"apiGroups": [""], "resources": ["namespaces", "namespaces/status"], "verbs": all},
     ])
 }

@@ -54,6 +54,7 @@ fn run() -> Result<()> {
 async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     let lab = Lab::start(programs, world).await?;
     owned::what_others_may_not(&lab).await?;
+    owned::what_was_retained(&lab).await?;
     owned::whoever_may_override(&lab).await?;
     owned::the_name_of_somebody_else(&lab).await?;
     tenants::joining_and_leaving(&lab).await?;

@@ -79,6 +79,22 @@ pub async fn what_others_may_not(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// `onDisable: Retain` leaves a policy without an owner behind.
+pub async fn what_was_retained(lab: &Lab) -> Result<()> {
+    let policy = owned("shop");
+    lab.create(&lab.controller, &policy).await?;
+    let change = json!({"spec": {"ingress": [{}]}});
+    refused(
+        "an edit",
+        lab.merge(&lab.owner, &policy, change).await,
+        WORDS,
+    )?;
+    refused("deletion", lab.delete(&lab.tenant, &policy).await, WORDS)?;
+    lab.delete(&lab.owner, &policy).await?;
+    println!("ok: whoever may end the isolation may delete what it has left");
+    Ok(())
+}
+
 pub async fn whoever_may_override(lab: &Lab) -> Result<()> {
     let policy = owned("shop");
     lab.create(&lab.admin, &policy).await?;
