@@ -3,6 +3,7 @@
 //! A cluster has ten thousand pods but a few hundred workloads, and the webhook may
 //! spend a fraction of a millisecond on a request.
 
+use crate::impact::Ground;
 use crate::ranges::MadeRanges;
 use ipnet::IpNet;
 use ringfence_policy::Snapshot;
@@ -14,7 +15,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Pods of one namespace with the same labels, ports and network.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Workload {
     pub pod: Arc<Pod>,
     /// How many there are.
     pub count: usize,
+    /// Which of [`Index::all`] it is.
+    pub(crate) place: usize,
 }
 
 /// The cluster as the checks ask about it. Pods that ended are left out.
@@ -45,6 +48,9 @@ pub struct Index {
     services: ByNamespace<Service>,
     settled: BTreeSet<Name>,
     ranges: MadeRanges,
+    /// The places of the pods' workloads, in the order of the snapshot.
+    places: Vec<usize>,
+    ground: OnceLock<Arc<Ground>>,
 }
 
 /// Objects of each namespace, in order of name.
@@ -79,9 +85,13 @@ impl Index {
                 index.of.insert(Name::clone(&pod.key.namespace), next..next);
             }
             match alike.entry((&pod.labels, &*pod.ports, pod.host_network)) {
-                Entry::Occupied(place) => index.workloads[*place.get()].count += 1,
+                Entry::Occupied(place) => {
+                    index.places.push(*place.get());
+                    index.workloads[*place.get()].count += 1;
+                }
                 Entry::Vacant(place) => {
                     place.insert(next);
+                    index.places.push(next);
                     index.add(Arc::clone(pod));
                 }
             }
@@ -118,7 +128,11 @@ impl Index {
         if pod.host_network {
             self.on_host.push(place);
         }
-        self.workloads.push(Workload { pod, count: 1 });
+        self.workloads.push(Workload {
+            pod,
+            count: 1,
+            place,
+        });
     }
 
     /// The same, in which only `settled` namespaces have had pods for minutes. Charts
@@ -134,6 +148,45 @@ impl Index {
         &self.ranges
     }
 
+    /// What [`crate::impact::compare`] asks of it; made when first asked for, which takes as
+    /// long as the index itself.
+    pub fn prepare(&self) {
+        self.ground();
+    }
+
+    pub(crate) fn ground(&self) -> &Ground {
+        self.ground.get_or_init(|| Arc::new(Ground::new(self)))
+    }
+
+    /// The pods, each with the place of its workload.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (&Arc<Pod>, usize)> {
+        let pods = self.snapshot.pods.values().filter(|pod| !has_ended(pod));
+        pods.zip(self.places.iter().copied())
+    }
+
+    /// The workload at a place.
+    pub(crate) fn workload(&self, place: usize) -> &Workload {
+        &self.workloads[place]
+    }
+
+    /// How many steps [`Self::matching`] takes, at most.
+    pub(crate) fn cost_of(&self, own: &str, namespaces: &NamespaceMatch, pods: &Selector) -> usize {
+        let requirements = pods.requirements().iter();
+        let few = requirements
+            .filter_map(|r| self.labelled(r))
+            .map(<[_]>::len)
+            .min();
+        match (few, namespaces) {
+            (Some(few), _) if few <= FEW => 32 + 16 * few,
+            (_, NamespaceMatch::Own) => 32 + 16 * self.workloads(own).len(),
+            (_, NamespaceMatch::Labels(_)) => {
+                let names = self.namespaces(own, namespaces);
+                let workloads: usize = names.map(|name| self.workloads(name).len()).sum();
+                8 * self.namespaces.len() + 16 * workloads
+            }
+        }
+    }
+
     /// The objects themselves.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -142,6 +195,11 @@ impl Index {
     /// The labels of a namespace; `None` when there is no such namespace.
     pub fn namespace(&self, name: &str) -> Option<&Labels> {
         self.snapshot.namespaces.get(name).map(|n| &n.labels)
+    }
+
+    /// The same, also for a namespace that only its pods tell of.
+    pub(crate) fn labels(&self, namespace: &str) -> Option<&Labels> {
+        self.namespaces.get(namespace)
     }
 
     /// Whether the namespace has had pods long enough to draw conclusions.

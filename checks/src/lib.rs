@@ -17,6 +17,7 @@ pub mod config;
 pub mod engine;
 pub mod facts;
 pub mod finding;
+pub mod impact;
 pub mod index;
 pub mod inject;
 pub mod ranges;

@@ -1,0 +1,177 @@
+//! What of a cluster stays as it is whatever the change: made once for an [`Index`].
+
+use super::bits::Bits;
+use super::{End, Port};
+use crate::Index;
+use ringfence_policy::model::{Direction, IpBlock, Name, Pod, Protocol, TargetPort};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The pods that exist and that policies see, in the order of their workloads: those of a
+/// workload are a range. Terminating pods are left out: they go in any case.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    /// By place of the workload in the index.
+    groups: Vec<Group>,
+    /// Of each pod.
+    group_of: Vec<usize>,
+    /// First addresses, sorted, and whose they are.
+    addresses: Vec<(IpAddr, usize)>,
+    /// The pods that have none (yet, or because a manifest does not say).
+    unaddressed: Bits,
+    /// The ports on which pods are reached, and who is reached there.
+    pub(super) ports: BTreeMap<Port, Bits>,
+    /// The pods that no policy isolates, for ingress and for egress.
+    open: [Bits; 2],
+}
+
+/// The pods of a workload.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Which they are.
+    pub range: Range<usize>,
+    /// On which ports they are reached.
+    pub ports: Vec<Port>,
+}
+
+// === impl Ground ===
+
+impl Ground {
+    pub(crate) fn new(index: &Index) -> Self {
+        let mut members: Vec<Vec<&Arc<Pod>>> = index.all().map(|_| Vec::new()).collect();
+        for (pod, place) in index.placed() {
+            if !pod.host_network && !pod.terminating {
+                members[place].push(pod);
+            }
+        }
+        let length = members.iter().map(Vec::len).sum();
+        let mut ground = Self {
+            groups: Vec::with_capacity(members.len()),
+            group_of: Vec::with_capacity(length),
+            addresses: Vec::with_capacity(length),
+            unaddressed: Bits::none(length),
+            ports: BTreeMap::new(),
+            open: [Bits::all(length), Bits::all(length)],
+        };
+        for (place, (workload, pods)) in index.all().zip(members).enumerate() {
+            let first = ground.group_of.len();
+            for (number, pod) in (first..).zip(&pods) {
+                ground.group_of.push(place);
+                match pod.ips.first() {
+                    Some(address) => ground.addresses.push((*address, number)),
+                    None => ground.unaddressed.insert(number..number + 1),
+                }
+            }
+            let range = first..ground.group_of.len();
+            let ports = ports(index, &workload.pod);
+            if !range.is_empty() {
+                for port in &ports {
+                    let reached = ground.ports.entry(*port);
+                    let reached = reached.or_insert_with(|| Bits::none(length));
+                    reached.insert(range.clone());
+                }
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    if is_isolated(index, &workload.pod, direction) {
+                        ground.open[direction as usize].remove(range.clone());
+                    }
+                }
+            }
+            ground.groups.push(Group { range, ports });
+        }
+        ground.addresses.sort_unstable();
+        ground
+    }
+
+    /// How many pods there are.
+    pub fn len(&self) -> usize {
+        self.group_of.len()
+    }
+
+    /// A workload's pods.
+    pub fn group(&self, place: usize) -> &Group {
+        &self.groups[place]
+    }
+
+    /// The place of a pod's workload.
+    pub fn group_of(&self, pod: usize) -> usize {
+        self.group_of[pod]
+    }
+
+    /// The pods that no policy isolates.
+    pub fn open(&self, direction: Direction) -> &Bits {
+        &self.open[direction as usize]
+    }
+
+    /// The pods whose first address a block matches. Without an address, those that any
+    /// would do for.
+    pub fn within(&self, block: &IpBlock) -> Bits {
+        let mut bits = Bits::none(self.len());
+        let at = |net: &ipnet::IpNet| {
+            let (first, last) = (net.network(), net.broadcast());
+            let from = self.addresses.partition_point(|(ip, _)| *ip < first);
+            let to = self.addresses.partition_point(|(ip, _)| *ip <= last);
+            &self.addresses[from..to]
+        };
+        for (_, pod) in at(&block.cidr) {
+            bits.insert(*pod..pod + 1);
+        }
+        for except in &block.except {
+            for (_, pod) in at(except) {
+                bits.remove(*pod..pod + 1);
+            }
+        }
+        if block.cidr.prefix_len() == 0 && block.except.is_empty() {
+            bits.or(&self.unaddressed);
+        }
+        bits
+    }
+
+    /// How many steps [`Self::within`] takes, at most.
+    pub fn cost_of(&self, block: &IpBlock) -> usize {
+        self.len() / 32 + 8 * (1 + block.except.len())
+    }
+}
+
+/// The ports on which a pod is reached, as far as anything tells: those it declares by name
+/// and those its Services send to. Where nothing tells, "any".
+fn ports(index: &Index, pod: &Pod) -> Vec<Port> {
+    let declared = pod.ports.iter().map(|p| (p.protocol, p.port));
+    let services = index.services_of(pod).flat_map(|service| &service.ports);
+    let served = services.filter_map(|port| {
+        let number = match &port.target {
+            TargetPort::Number(number) => Some(*number),
+            TargetPort::Named(name) => pod.named_port(name, port.protocol),
+        };
+        number.map(|number| (port.protocol, number))
+    });
+    let mut ports: Vec<Port> = declared.chain(served).map(Some).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    if ports.is_empty() {
+        ports.push(None);
+    }
+    ports
+}
+
+fn is_isolated(index: &Index, pod: &Pod, direction: Direction) -> bool {
+    let mut policies = index.policies(&pod.key.namespace);
+    policies.any(|p| p.rules(direction).is_some() && p.pod_selector.matches(&pod.labels))
+}
+
+/// What a workload is called, by the labels that people give.
+pub(super) fn end(pod: &Pod) -> End {
+    const NAMES: [&str; 3] = ["app.kubernetes.io/name", "app", "k8s-app"];
+    let label = NAMES.iter().find_map(|key| pod.labels.get(key));
+    let named = label.filter(|value| !value.is_empty());
+    End {
+        namespace: Name::clone(&pod.key.namespace),
+        name: Name::clone(named.unwrap_or(&pod.key.name)),
+    }
+}
+
+/// Whether `port` of `pod` has this name.
+pub(super) fn is_named(pod: &Pod, name: &str, protocol: Protocol, number: u16) -> bool {
+    pod.named_port(name, protocol) == Some(number)
+}
