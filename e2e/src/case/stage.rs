@@ -1,8 +1,11 @@
 //! A world with its enforcers and objects, on which cases are played one after another.
 
 mod admission;
+mod edits;
 mod ground;
 mod probes;
+
+pub(super) use edits::{labelled, reference};
 
 use self::ground::Ground;
 use super::arrive::{self, Names};
@@ -13,14 +16,13 @@ use crate::admission::dns::Dns;
 use crate::controlplane::{self, ApiServer, Programs};
 use crate::fabric::netns::CONTROL_ADDRESS;
 use crate::fabric::{Cluster, Lab, Process, Topology, World};
-use crate::objects::{self, Folder, Mark, Objects, Reference, State, documents};
+use crate::objects::{self, Folder, Mark, Objects, Reference, State};
 use crate::probe::{Net, Transport};
 use crate::sandbox;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ipnet::IpNet;
 use ringfence_policy::model::Protocol;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -290,77 +292,6 @@ impl Stage {
         self.waited
     }
 
-    // === Objects ===
-
-    fn put(&mut self, object: &Value) -> Result<()> {
-        if self.state.put(object.clone())? {
-            self.objects.apply(object)?;
-            if object["kind"] == "Service" {
-                self.state.put(self.objects.stored(object)?)?;
-            } else if self.admission.is_some() && object["kind"] == "NetworkPolicy" {
-                // The webhook may have added to it.
-                self.adopt(object)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The API server that objects go to, and the world that it serves.
-    ///
-    /// # Errors
-    /// When objects come from elsewhere.
-    pub fn api_server(&mut self) -> Result<(&mut ApiServer, &World)> {
-        let server = self.objects.api_server();
-        let server = server.context("objects do not come from an API server here")?;
-        Ok((server, self.ground.world()?))
-    }
-
-    /// Applies the objects of a YAML text and waits until they are enforced.
-    pub fn apply(&mut self, yaml: &str, namespace: &str) -> Result<()> {
-        self.hand_over(yaml, namespace)?;
-        self.wait_applied()
-    }
-
-    /// Applies without waiting.
-    pub fn hand_over(&mut self, yaml: &str, namespace: &str) -> Result<()> {
-        for object in documents(yaml, namespace)? {
-            let object = arrive::scheduled(object, self.ground.topology())?;
-            self.put(&object)?;
-        }
-        Ok(())
-    }
-
-    /// An object as it is now, by `Kind namespace/name` or `Kind name`.
-    pub fn object(&self, object: &str) -> Result<Value> {
-        let found = self.state.get(&reference(object)?);
-        found
-            .cloned()
-            .with_context(|| format!("there is no {object}"))
-    }
-
-    /// Replaces an object, or creates it, and waits until that is enforced.
-    pub fn replace(&mut self, object: &Value) -> Result<()> {
-        self.put(object)?;
-        self.wait_applied()
-    }
-
-    /// Deletes `Kind namespace/name` or `Kind name`.
-    pub fn delete(&mut self, object: &str) -> Result<()> {
-        let gone = self.state.take(&reference(object)?)?;
-        self.objects.delete(&gone)?;
-        self.wait_applied()
-    }
-
-    /// Changes an object by a JSON merge patch, written in YAML.
-    pub fn patch(&mut self, object: &str, patch: &str) -> Result<()> {
-        let changed = arrive::patched(&self.state, &reference(object)?, patch)?;
-        self.put(&changed)?;
-        if self.is_patient {
-            self.wait_applied()?;
-        }
-        Ok(())
-    }
-
     /// More servers on every host.
     pub fn serve(&mut self, transports: &[Transport]) -> Result<()> {
         let ports: Vec<(Protocol, u16)> = transports
@@ -379,22 +310,6 @@ impl Stage {
             topology: self.ground.topology(),
             state: &self.state,
         }
-    }
-
-    /// Changes labels.
-    pub fn label(&mut self, object: &str, labels: &[(&str, Option<&str>)]) -> Result<()> {
-        let changed = labelled(&self.state, object, labels)?;
-        self.put(&changed)?;
-        if self.is_patient {
-            self.wait_applied()?;
-        }
-        Ok(())
-    }
-
-    /// Writes or removes a file beside the objects.
-    pub fn file(&mut self, name: &str, content: Option<&str>) -> Result<()> {
-        self.objects.file(name, content)?;
-        self.wait_applied()
     }
 
     /// The objects that every case finds, and no others; does not wait.
@@ -425,39 +340,4 @@ impl Stage {
         // What earlier cases left in conntrack is not this case's history.
         self.ground.forget_flows()
     }
-}
-
-/// An object with other labels.
-pub(super) fn labelled(
-    state: &State,
-    object: &str,
-    labels: &[(&str, Option<&str>)],
-) -> Result<Value> {
-    let mut changed = state
-        .get(&reference(object)?)
-        .with_context(|| format!("there is no {object} to label"))?
-        .clone();
-    let all = changed["metadata"]["labels"]
-        .as_object_mut()
-        .with_context(|| format!("{object} has no labels"))?;
-    for (key, value) in labels {
-        match value {
-            Some(value) => all.insert((*key).to_owned(), (*value).into()),
-            None => all.remove(*key),
-        };
-    }
-    Ok(changed)
-}
-
-/// `Kind namespace/name` or `Kind name`.
-pub(super) fn reference(text: &str) -> Result<Reference> {
-    let (kind, key) = text
-        .split_once(' ')
-        .with_context(|| format!("{text:?}: write Kind namespace/name"))?;
-    let (namespace, name) = key.split_once('/').unwrap_or(("", key));
-    Ok(Reference {
-        kind: kind.into(),
-        namespace: namespace.into(),
-        name: name.into(),
-    })
 }
