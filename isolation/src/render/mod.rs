@@ -235,4 +235,8 @@ fn faults_of(rule: &Rule) -> Option<String> {
 }
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
