@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// Pods of one namespace with the same labels, ports and network.
+/// Pods of one namespace with the same labels, ports, network and way to the API server.
 #[derive(Clone, Debug)]
 pub struct Workload {
     /// One of them, for examples.
@@ -63,7 +63,7 @@ const NAME: &str = "kubernetes.io/metadata.name";
 /// namespace may be.
 const FEW: usize = 64;
 
-type Alike<'a> = (&'a Labels, &'a [PodPort], bool);
+type Alike<'a> = (&'a Labels, &'a [PodPort], bool, bool);
 
 impl Index {
     /// An index of `snapshot`, in which every namespace that has pods is settled.
@@ -84,7 +84,8 @@ impl Index {
                 alike.clear();
                 index.of.insert(Name::clone(&pod.key.namespace), next..next);
             }
-            match alike.entry((&pod.labels, &*pod.ports, pod.host_network)) {
+            let key = (&pod.labels, &*pod.ports, pod.host_network, pod.api_client);
+            match alike.entry(key) {
                 Entry::Occupied(place) => {
                     index.places.push(*place.get());
                     index.workloads[*place.get()].count += 1;

@@ -176,6 +176,7 @@ mod tests {
             host_network: false,
             phase: Phase::Running,
             terminating: false,
+            api_client: false,
             ports: Arc::new([]),
         }));
         s.apply(Object::Node(Node {

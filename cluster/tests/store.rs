@@ -16,6 +16,7 @@ fn pod(name: &str, app: &str) -> Pod {
         host_network: false,
         phase: Phase::Running,
         terminating: false,
+        api_client: false,
         ports: Arc::new([]),
     }
 }

@@ -396,6 +396,7 @@ mod tests {
             host_network: false,
             phase: Phase::Running,
             terminating: false,
+            api_client: false,
             ports: Arc::new([]),
         };
         s.apply(Object::Pod(pod("web", "n2", "10.1.2.9")));

@@ -96,6 +96,19 @@ fn a_pod() {
     );
 }
 
+#[test_case(json!({"serviceAccountName": "operator"}), true; "an account of its own")]
+#[test_case(json!({"serviceAccountName": "operator", "automountServiceAccountToken": true}), true; "said twice")]
+#[test_case(json!({"serviceAccountName": "operator", "automountServiceAccountToken": false}), false; "without its token")]
+#[test_case(json!({"serviceAccountName": "default"}), false; "the one that all have")]
+#[test_case(json!({}), false; "nothing said")]
+fn a_client_of_the_api_server(spec: Value, expected: bool) {
+    let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"}, "spec": spec});
+    let (Object::Pod(pod), _) = parse::object(&object).unwrap() else {
+        panic!("no pod");
+    };
+    assert_eq!(pod.api_client, expected);
+}
+
 #[test]
 fn a_pod_without_anything_and_of_nulls() {
     let (bare, errors) = pod(json!({}));

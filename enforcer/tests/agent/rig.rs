@@ -219,6 +219,7 @@ pub fn pod(name: &str, address: &str) -> Object {
         host_network: false,
         phase: Phase::Running,
         terminating: false,
+        api_client: false,
         ports: Arc::default(),
     })
 }

@@ -237,6 +237,7 @@ fn one_selector_matches_150_000_pods() {
         host_network: false,
         phase: Phase::Running,
         terminating: false,
+        api_client: false,
         ports: [].into(),
     };
     let server = Pod {

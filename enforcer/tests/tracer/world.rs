@@ -102,6 +102,7 @@ fn pod() -> impl Strategy<Value = Pod> {
             host_network: host,
             phase,
             terminating,
+            api_client: false,
             ports: ports
                 .into_iter()
                 .map(|(name, protocol, port)| PodPort {

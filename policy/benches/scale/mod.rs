@@ -81,6 +81,7 @@ impl Scale {
             host_network: false,
             phase: Phase::Running,
             terminating: false,
+            api_client: false,
             ports: [PodPort {
                 name: "http".into(),
                 protocol: Protocol::Tcp,

@@ -22,6 +22,9 @@ pub struct Pod {
     pub phase: Phase,
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
+    /// It runs under a service account of its own (not `default`) and does not turn the
+    /// token off: whoever made it so means it to talk to the API server.
+    pub api_client: bool,
     /// The **named** container ports; names can repeat across protocols.
     pub ports: Arc<[PodPort]>,
 }

@@ -91,6 +91,8 @@ pub fn pod(view: PodView) -> Lenient<Pod> {
         host_network: spec.host_network,
         phase,
         terminating: metadata.deletion_timestamp.is_some(),
+        api_client: spec.automount_service_account_token != Some(false)
+            && !matches!(&*spec.service_account_name, "" | "default"),
         ports: ports.into(),
     };
     Ok((pod, errors.list))

@@ -124,6 +124,11 @@ pub struct PodSpec {
     /// `hostNetwork`
     #[serde(deserialize_with = "nullable")]
     pub host_network: bool,
+    /// `serviceAccountName`; the API server writes `default` where there was none.
+    #[serde(deserialize_with = "nullable")]
+    pub service_account_name: Name,
+    /// `automountServiceAccountToken`
+    pub automount_service_account_token: Option<bool>,
     /// `containers`
     #[serde(deserialize_with = "objects")]
     pub containers: Vec<Container>,

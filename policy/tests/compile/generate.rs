@@ -85,6 +85,7 @@ fn pod() -> impl Strategy<Value = Pod> {
                 host_network,
                 phase,
                 terminating,
+                api_client: false,
                 ports: ports.into(),
             },
         )

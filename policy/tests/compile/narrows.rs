@@ -19,6 +19,7 @@ fn pod(name: &str, node: &str, ip: &str, app: &str) -> Pod {
         host_network: false,
         phase: Phase::Running,
         terminating: false,
+        api_client: false,
         ports: [].into(),
     }
 }

@@ -18,6 +18,7 @@ fn a_person_can_read_it() {
         host_network: false,
         phase: Phase::Running,
         terminating: false,
+        api_client: false,
         ports: [PodPort {
             name: "http".into(),
             protocol: Protocol::Tcp,
