@@ -10,6 +10,7 @@
 //! No I/O and no clock: the cluster comes as a snapshot, the time as an argument. What is
 //! said about it in status is a [`Statement`] each.
 
+pub mod conditions;
 pub mod render;
 mod statement;
 #[cfg(test)]
