@@ -11,6 +11,7 @@
 //! said about it in status is a [`Statement`] each.
 
 pub mod conditions;
+pub mod judge;
 pub mod render;
 mod statement;
 #[cfg(test)]

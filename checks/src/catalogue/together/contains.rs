@@ -6,7 +6,7 @@ use ringfence_policy::model::{
 
 /// Whether `wide` allows whatever `narrow` allows, for the same pods. `false` where that
 /// cannot be told from the rules alone.
-pub(super) fn contains(wide: &Rule, narrow: &Rule) -> bool {
+pub fn contains(wide: &Rule, narrow: &Rule) -> bool {
     let peers = wide.peers.is_empty()
         || !narrow.peers.is_empty()
             && all_in(&narrow.peers, &wide.peers, |wide, narrow| {

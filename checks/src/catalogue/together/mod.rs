@@ -1,6 +1,6 @@
 //! Policies beside each other.
 
-mod contains;
+pub mod contains;
 pub mod one_sided;
 pub mod redundant;
 pub mod whole;

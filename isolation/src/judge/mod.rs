@@ -1,0 +1,159 @@
+//! Admission of the objects of isolation, and of policies that others write beside them.
+//!
+//! ```text
+//!  IsolationRule ------> render (that rule alone) --> checks::judge --> findings about the rule
+//!  NamespaceIsolation -> render --> whom it cuts without a word, what it cannot look up
+//!  IsolationConfig ----> namespaces and DNS that are not there
+//!  NetworkPolicy ------> does it open what isolation closes?
+//! ```
+//!
+//! What the schema of the custom resources says itself (one peer, CIDRs, `except`) is not
+//! repeated. Denied is an ingress CIDR of nodes or tunnels, unless an annotation overrides
+//! it (`ignore.ringfence.dev/node-address-allowed: "until=2027-01-31 why"`), and somebody
+//! else's policy where the configuration says so. Everything else depends on the order in
+//! which files are applied, and warns.
+//!
+//! Other namespaces are named only where the object names them; else they are counted.
+
+mod config;
+mod fence;
+mod foreign;
+mod rule;
+
+pub use config::config;
+pub use fence::isolation;
+pub use foreign::{Opening, foreign, opening};
+pub use rule::rule;
+
+use ringfence_api::{IsolationConfigSpec, Mode, NamespaceIsolationSpec};
+use ringfence_checks::finding::SENTENCE;
+use ringfence_checks::{Finding, Level, Report, Unknown, World};
+use ringfence_policy::model::Name;
+use std::collections::BTreeMap;
+
+/// The objects of isolation that judging others needs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fences {
+    /// `IsolationConfig default`, or the defaults.
+    pub config: IsolationConfigSpec,
+    /// The isolated namespaces.
+    pub isolated: BTreeMap<Name, NamespaceIsolationSpec>,
+}
+
+/// Everything around an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// What checks look at.
+    pub world: &'a World<'a>,
+    /// `None` until it is known.
+    pub fences: Option<&'a Fences>,
+}
+
+/// What an isolated namespace's pods may lose or open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Check {
+    id: &'static str,
+    remedy: &'static str,
+}
+
+const UNRESOLVED: Check = Check {
+    id: "isolation-unresolved",
+    remedy: "write the name of something that exists",
+};
+const EXPIRED: Check = Check {
+    id: "isolation-expired",
+    remedy: "write a time that is still to come, or none",
+};
+const NOT_ISOLATED: Check = Check {
+    id: "isolation-off",
+    remedy: "create NamespaceIsolation default in the namespace (`ringfence isolate`)",
+};
+const CUT: Check = Check {
+    id: "isolation-cuts",
+    remedy: "write an IsolationRule for those who have to come in (`ringfence allow`)",
+};
+const HOST_NETWORK: Check = Check {
+    id: "isolation-host-network",
+    remedy: "give its pods a network of their own, or write IsolationRules for their nodes",
+};
+const FOREIGN: Check = Check {
+    id: "foreign-policy",
+    remedy: "write an IsolationRule instead (`ringfence allow`); IsolationConfig default, \
+             spec.foreignPolicies, says that NetworkPolicies of others are refused here",
+};
+const WIDENS: Check = Check {
+    id: "foreign-policy-widens",
+    remedy: "write an IsolationRule instead (`ringfence allow`), which can end and says why",
+};
+const RULE: Check = Check {
+    id: "isolation-rule",
+    remedy: "see the condition of the object",
+};
+
+/// What to do about a finding of this module; `None` for others'.
+pub fn remedy(check: &str) -> Option<&'static str> {
+    let all = [
+        UNRESOLVED,
+        EXPIRED,
+        NOT_ISOLATED,
+        CUT,
+        HOST_NETWORK,
+        FOREIGN,
+        WIDENS,
+        RULE,
+    ];
+    let found = all.into_iter().find(|known| known.id == check);
+    found.map(|known| known.remedy)
+}
+
+// === impl Fences ===
+
+impl Fences {
+    /// How a namespace is isolated, unless it is not, or for a preview only.
+    pub fn of(&self, namespace: &str) -> Option<&NamespaceIsolationSpec> {
+        let found = self.isolated.get(namespace);
+        found.filter(|isolation| isolation.mode == Mode::Enforce)
+    }
+}
+
+// === impl Check ===
+
+impl Check {
+    fn found(self, level: Level, path: impl Into<String>, sentence: impl Into<String>) -> Finding {
+        let mut sentence: String = sentence.into();
+        if sentence.chars().count() > SENTENCE {
+            sentence = sentence.chars().take(SENTENCE - 1).chain(['…']).collect();
+        }
+        Finding {
+            check: self.id,
+            level,
+            path: path.into(),
+            evidence: sentence.clone(),
+            sentence,
+            patch: None,
+            softened: None,
+        }
+    }
+
+    fn warns(self, path: impl Into<String>, sentence: impl Into<String>) -> Finding {
+        self.found(Level::Warn, path, sentence)
+    }
+
+    fn unknown(self, missing: &'static str) -> Report {
+        Report {
+            findings: Vec::new(),
+            unknown: vec![Unknown {
+                check: self.id,
+                missing,
+            }],
+        }
+    }
+}
+
+/// Why nothing can be said.
+const NO_CLUSTER: &str = "the cluster's objects are not known (yet)";
+/// The same of the fences.
+const NO_FENCES: &str = "the objects of isolation are not known (yet)";
+
+#[cfg(test)]
+mod tests;
