@@ -1,5 +1,6 @@
 //! What the doctor has seen of a cluster, before anybody judges it.
 
+use super::isolation::Isolation;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
@@ -31,6 +32,8 @@ pub struct Facts {
     /// Which of `validate` and `mutate` answered a question that went through the API
     /// server; not asked where nothing is registered.
     pub answered: Option<Asked<Vec<&'static str>>>,
+    /// What packets showed; not asked with `--no-probe`.
+    pub isolation: Option<Asked<Isolation>>,
     /// Seconds since the epoch.
     pub now: i64,
 }

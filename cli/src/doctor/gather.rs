@@ -58,6 +58,7 @@ pub async fn facts(client: &Client, namespace: &str) -> Facts {
         } else {
             None
         },
+        isolation: None,
         now: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX)),

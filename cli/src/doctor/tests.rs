@@ -1,8 +1,12 @@
 //! Tables over what a cluster could say.
 
 use super::facts::{Agent, Facts};
+use super::isolation::{
+    CLOSED_BY_CLIENT, CLOSED_BY_SERVER, Fate, Isolation, OPEN, Packet, image_beside,
+};
 use super::judge;
 use super::line::{Line, Verdict, is_healthy};
+use ringfence_e2e::probe::Outcome;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -84,8 +88,33 @@ fn healthy() -> Facts {
         mutating: Ok(Some(of(hooks("Fail", &year)))),
         deployments: Ok(vec![of(deployment(2))]),
         answered: Some(Ok(vec!["validate", "mutate"])),
+        isolation: Some(Ok(isolated())),
         now: NOW,
     }
+}
+
+/// Everything went as the policies want it.
+fn isolated() -> Isolation {
+    let packets = Packet::plan(&["n1".into(), "n2".into()], |_, _| vec![true]);
+    let fate = |packet: &Packet| Fate {
+        before: (Outcome::Allowed, String::new()),
+        after: match packet.is_allowed() {
+            true => (Outcome::Allowed, String::new()),
+            false => (Outcome::Rejected, "connection refused".into()),
+        },
+    };
+    Isolation {
+        packets: packets.into_iter().map(|p| (p.clone(), fate(&p))).collect(),
+        ..Isolation::default()
+    }
+}
+
+/// What became of the packet from n1 to n2.
+fn fate(facts: &mut Facts, port: u16) -> &mut Fate {
+    let isolation = facts.isolation.as_mut().unwrap().as_mut().unwrap();
+    let mut all = isolation.packets.iter_mut();
+    let found = all.find(|(p, _)| p.from == "n1" && p.to == "n2" && p.port == port);
+    &mut found.unwrap().1
 }
 
 fn set(namespace: &str, name: &str, args: &[&str]) -> Value {
@@ -110,6 +139,7 @@ fn a_healthy_cluster_is_fine_in_every_line() {
         "kube-proxy",
         "webhook",
         "certificate",
+        "isolation",
     ] {
         assert!(checks.contains(&check), "{check}");
     }
@@ -140,6 +170,17 @@ fn a_healthy_cluster_is_fine_in_every_line() {
 #[test_case(|f| f.mutating = Ok(Some(of(hooks("Fail", &ca(-7200))))), "certificate", Verdict::Wrong, "expired 2 hours ago"; "an expired CA")]
 #[test_case(|f| f.mutating = Ok(Some(of(hooks("Fail", &ca(7200))))), "certificate", Verdict::Note, "expires in 2 hours"; "a CA at its end")]
 #[test_case(|f| f.validating = Ok(Some(of(hooks("Ignore", &ca(365 * 86_400))))), "webhook", Verdict::Note, "pass unseen"; "fail open")]
+#[test_case(|f| f.isolation = None, "isolation", Verdict::Note, "--no-probe"; "no packets")]
+#[test_case(|f| f.isolation = Some(Err("403: pods".into())), "isolation", Verdict::Unknown, "403"; "no right to start pods")]
+#[test_case(|f| missing(f, "n2", "its pod client-1 does not run: ImagePullBackOff"), "isolation", Verdict::Unknown, "ImagePullBackOff"; "no image of the probe")]
+#[test_case(|f| fate(f, OPEN).before.0 = Outcome::Dropped, "isolation", Verdict::Wrong, "without any policy"; "a broken pod network")]
+#[test_case(|f| fate(f, CLOSED_BY_SERVER).after.0 = Outcome::Allowed, "isolation", Verdict::Wrong, "denies it, and it arrived: TCP 8081 from n1 to n2"; "a leak at the server")]
+#[test_case(|f| fate(f, CLOSED_BY_CLIENT).after.0 = Outcome::Allowed, "isolation", Verdict::Wrong, "denies it, and it arrived: TCP 8082 from n1 to n2"; "a leak at the client")]
+#[test_case(|f| fate(f, OPEN).after.0 = Outcome::Rejected, "isolation", Verdict::Wrong, "allow it, and it did not arrive"; "cut")]
+#[test_case(|f| fate(f, OPEN).before.0 = Outcome::Error, "isolation", Verdict::Unknown, "could not be sent"; "a probe that died before")]
+#[test_case(|f| fate(f, CLOSED_BY_SERVER).after.0 = Outcome::Error, "isolation", Verdict::Unknown, "could not be sent"; "an error is no deny")]
+#[test_case(|f| fate(f, CLOSED_BY_SERVER).after.0 = Outcome::Refused, "isolation", Verdict::Wrong, "arrived"; "a server that is gone is no deny")]
+#[test_case(|f| f.isolation.as_mut().unwrap().as_mut().unwrap().left = Some("ringfence-doctor-x".into()), "isolation", Verdict::Note, "not gone"; "a namespace that stays")]
 fn says(change: fn(&mut Facts), check: &str, verdict: Verdict, part: &str) {
     let mut facts = healthy();
     change(&mut facts);
@@ -157,6 +198,67 @@ fn says(change: fn(&mut Facts), check: &str, verdict: Verdict, part: &str) {
         "no remedy: {said:#?}"
     );
     assert_eq!(is_healthy(&lines), verdict < Verdict::Unknown);
+}
+
+fn missing(facts: &mut Facts, node: &str, why: &str) {
+    let isolation = facts.isolation.as_mut().unwrap().as_mut().unwrap();
+    isolation.missing.insert(node.into(), why.into());
+}
+
+/// Whose node is at fault: the server's refuses what its policy denies, the client's what
+/// its own does.
+#[test_case(CLOSED_BY_SERVER, "n2"; "ingress")]
+#[test_case(CLOSED_BY_CLIENT, "n1"; "egress")]
+fn a_leak_is_laid_at_the_node_that_had_to_refuse(port: u16, node: &str) {
+    let mut facts = healthy();
+    fate(&mut facts, port).after.0 = Outcome::Allowed;
+    let lines = judge(&facts);
+    let wrong: Vec<&Line> = lines
+        .iter()
+        .filter(|l| l.verdict == Verdict::Wrong)
+        .collect();
+    assert_eq!(wrong.len(), 1, "{wrong:#?}");
+    assert_eq!(wrong[0].subject, node);
+    let remedy = wrong[0].remedy.as_deref().unwrap();
+    assert!(
+        remedy.contains(&format!("logs enforcer-{node}")),
+        "{remedy}"
+    );
+}
+
+#[test_case(1, 1, 3; "a single node")]
+#[test_case(2, 1, 12; "two nodes")]
+#[test_case(3, 1, 18; "three nodes")]
+#[test_case(3, 2, 36; "both families")]
+#[test_case(0, 1, 0; "no node")]
+fn every_client_calls_beside_it_and_the_next_node(nodes: usize, families: usize, packets: usize) {
+    let names: Vec<String> = (0..nodes).map(|n| format!("n{n}")).collect();
+    let plan = Packet::plan(&names, |_, _| [true, false][..families].to_vec());
+    assert_eq!(plan.len(), packets);
+    for name in &names {
+        assert!(plan.iter().any(|p| p.from == *name && p.to == *name));
+    }
+}
+
+#[test_case("ringfence/enforcer:0.1.0", Some("ringfence/probe:0.1.0"); "as published")]
+#[test_case("registry.local:5000/a/ringfence/enforcer:dev", Some("registry.local:5000/a/ringfence/probe:dev"); "a registry of one's own")]
+#[test_case("registry.local/enforcer@sha256:00", None; "a digest")]
+#[test_case("registry.local/enforcer:1@sha256:00", None; "tag and digest")]
+#[test_case("registry.local/policy-agent:1", None; "another name")]
+fn the_probes_image_stands_beside_the_enforcers(image: &str, expected: Option<&str>) {
+    let mut ours = set("ringfence-system", "ringfence-enforcer", &[]);
+    ours["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
+    let found = image_beside("ringfence-system", &[of(set("x", "other", &[])), of(ours)]);
+    assert_eq!(found.as_deref().ok(), expected, "{found:?}");
+    if let Err(why) = found {
+        assert!(why.contains("--probe-image"), "{why}");
+    }
+}
+
+#[test]
+fn without_an_enforcer_the_image_must_be_named() {
+    let why = image_beside("ringfence-system", &[]).unwrap_err();
+    assert!(why.contains("--probe-image"), "{why}");
 }
 
 fn agents(facts: &mut Facts) -> &mut Vec<Agent> {

@@ -17,7 +17,7 @@ type Input = Box<dyn AsyncWrite + Send + Unpin>;
 type Output = Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>;
 
 /// A running agent.
-pub(super) struct Agent {
+pub struct Agent {
     name: String,
     /// And what keeps its process: it ends with this.
     streams: Mutex<(Input, Output, Box<dyn Send>)>,

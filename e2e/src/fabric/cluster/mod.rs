@@ -17,10 +17,10 @@ mod outside;
 mod pods;
 mod services;
 
+pub use agent::Agent;
 pub use lab::{Access, Lab};
 pub(crate) use pods::MADE;
 
-use self::agent::Agent;
 use crate::controlplane::ResourceVersion;
 use crate::fabric::Topology;
 use crate::objects::{ClusterObjects, HEALTH_PORT, Mark, Objects, State};
