@@ -6,9 +6,10 @@
 mod scale;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ringfence_checks::impact::{Edit, Limits, compare};
 use ringfence_checks::{Before, Config, Facts, Index, Occasion, Report, Subject, World, judge};
 use ringfence_policy::Snapshot;
-use ringfence_policy::model::ObjectKey;
+use ringfence_policy::model::{ObjectKey, Rule};
 use ringfence_policy::parse;
 use ringfence_policy::snapshot::Kind;
 use scale::{LARGE, Scale};
@@ -146,6 +147,7 @@ fn bench(c: &mut Criterion) {
         c.bench_function(&format!("judge/one policy, {what}"), |b| {
             b.iter(|| one(next.next().expect("a cycle")));
         });
+        impacts(c, what, &index, &subjects);
         c.bench_function(&format!("judge/10,000 rules, {what}"), |b| {
             b.iter(|| one(&hostile[0]));
         });
@@ -159,6 +161,34 @@ fn bench(c: &mut Criterion) {
             });
         });
     }
+}
+
+/// What each policy would change if it were not there yet, and what the worst one does.
+fn impacts(c: &mut Criterion, what: &str, index: &Index, subjects: &[Subject]) {
+    c.bench_function(&format!("impact/the ground, {what}"), |b| {
+        b.iter(|| Index::new(black_box(index.snapshot()).clone()).prepare());
+    });
+    index.prepare();
+    let fresh = |i: usize| {
+        let mut policy = subjects[i].policy().expect("a policy").clone();
+        policy.key = ObjectKey::new(policy.key.namespace.clone(), "new");
+        Edit::default().put(policy)
+    };
+    let edits: Vec<Edit> = (0..subjects.len()).map(fresh).collect();
+    let mut next = edits.iter().cycle();
+    c.bench_function(&format!("impact/one policy, {what}"), |b| {
+        b.iter(|| {
+            compare(index, next.next().expect("a cycle"), &Limits::FULL).map(|i| i.cut.count)
+        });
+    });
+    // Open to all in a namespace that was shut.
+    let mut open = subjects[0].policy().expect("a policy").clone();
+    open.ingress = Some(vec![Rule::default()]);
+    open.egress = Some(vec![Rule::default()]);
+    let open = Edit::default().put(open);
+    c.bench_function(&format!("impact/a namespace opens, {what}"), |b| {
+        b.iter(|| compare(index, &open, &Limits::FULL).map(|i| i.opened.count));
+    });
 }
 
 /// What a tenant could write to keep the webhook busy: many rules, none of which meets

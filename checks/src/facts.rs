@@ -1,9 +1,14 @@
 //! What is known about the cluster beyond the five kinds that decide about packets.
 
+pub mod enforcement;
+
+pub use enforcement::Enforcement;
+
 use ipnet::IpNet;
 use ringfence_policy::model::ObjectKey;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 /// `None` everywhere means: not known (yet); a check that needs it answers Unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,13 +21,19 @@ pub struct Facts {
     pub webhook_services: Option<BTreeSet<ObjectKey>>,
     /// The Services that are backends of Ingresses and of `HTTPRoute` objects.
     pub ingress_services: Option<BTreeSet<ObjectKey>>,
+    /// Where the API servers listen: the endpoints of the Service `default/kubernetes`.
+    pub api_servers: Option<BTreeSet<SocketAddr>>,
+    /// Who enforces NetworkPolicies.
+    pub enforcement: Option<Enforcement>,
 }
 
 /// Every fact in the objects of a whole cluster, or of a folder that stands for one: no
 /// Ingress among them means that there is none. Objects of other kinds are passed over.
-/// Ranges and kube-proxy's configuration stay unknown while no object tells them.
+/// Ranges, kube-proxy's configuration, API servers and enforcers stay unknown while no
+/// object tells them.
 pub fn read<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Facts {
     let (mut webhooks, mut backends) = (BTreeSet::new(), BTreeSet::new());
+    let (mut daemon_sets, mut pods) = (Vec::new(), Vec::new());
     let mut facts = Facts::default();
     for object in objects {
         match text(&object["kind"]) {
@@ -39,11 +50,18 @@ pub fn read<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Facts {
             "Ingress" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => {
                 backends.extend(ingress_services(object));
             }
+            "EndpointSlice" if is_api_server(object) => {
+                let known = facts.api_servers.take().unwrap_or_default();
+                facts.api_servers = Some(known.into_iter().chain(api_servers(object)).collect());
+            }
+            "DaemonSet" => daemon_sets.push(object),
+            "Pod" => pods.push(object),
             _ => {}
         }
     }
     facts.webhook_services = Some(webhooks);
     facts.ingress_services = Some(backends);
+    facts.enforcement = (!daemon_sets.is_empty()).then(|| Enforcement::of(daemon_sets, pods));
     facts
 }
 
@@ -69,6 +87,27 @@ pub fn is_kube_proxy(config_map: &Value) -> bool {
             text(&config_map["metadata"]["namespace"]),
             "kube-system" | ""
         )
+}
+
+/// Whether an `EndpointSlice` is of the Service through which pods find the API server.
+pub fn is_api_server(slice: &Value) -> bool {
+    let metadata = &slice["metadata"];
+    metadata["namespace"] == "default"
+        && metadata["labels"]["kubernetes.io/service-name"] == "kubernetes"
+}
+
+/// The addresses in an `EndpointSlice`, each with every port; names of hosts are no addresses.
+pub fn api_servers(slice: &Value) -> impl Iterator<Item = SocketAddr> {
+    let endpoints = list(&slice["endpoints"]).iter();
+    let addresses = endpoints.flat_map(|endpoint| list(&endpoint["addresses"]));
+    let addresses = addresses.filter_map(|address| text(address).parse().ok());
+    let ports = list(&slice["ports"]).iter();
+    let ports = ports.filter_map(|port| u16::try_from(port["port"].as_u64()?).ok());
+    addresses.flat_map(move |address| {
+        ports
+            .clone()
+            .map(move |port| SocketAddr::new(address, port))
+    })
 }
 
 /// The Services that the API server calls for a webhook configuration, an `APIService` or
@@ -161,6 +200,19 @@ mod tests {
         };
         assert_eq!(facts(&map("kube-proxy")).masquerade_all, expected);
         assert_eq!(facts(&map("other")).masquerade_all, None);
+    }
+
+    #[test]
+    fn where_the_api_servers_listen() {
+        let slice = "kind: EndpointSlice\nmetadata: {name: kubernetes, namespace: default, \
+                     labels: {kubernetes.io/service-name: kubernetes}}\n\
+                     endpoints: [{addresses: [192.0.2.1]}, {addresses: ['2001:db8::1']}]\n\
+                     ports: [{name: https, port: 6443}]";
+        let found = facts(slice).api_servers.unwrap();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.1:6443", "[2001:db8::1]:6443"]);
+        let other = slice.replace("namespace: default", "namespace: shop");
+        assert_eq!(facts(&other).api_servers, None);
     }
 
     #[test_case("kind: ValidatingWebhookConfiguration\nwebhooks: [{clientConfig: {service: {namespace: a, name: b}}}, {clientConfig: {url: 'https://x'}}]"; "webhooks")]

@@ -165,6 +165,15 @@ impl Index {
         pods.zip(self.places.iter().copied())
     }
 
+    /// The pods of a namespace that have not ended.
+    pub(crate) fn pods_of<'a>(&'a self, namespace: &'a Name) -> impl Iterator<Item = &'a Arc<Pod>> {
+        let first = ObjectKey::new(Name::clone(namespace), "");
+        let pods = self.snapshot.pods.range(first..);
+        pods.map(|(_, pod)| pod)
+            .take_while(move |pod| pod.key.namespace == *namespace)
+            .filter(|pod| !has_ended(pod))
+    }
+
     /// The workload at a place.
     pub(crate) fn workload(&self, place: usize) -> &Workload {
         &self.workloads[place]

@@ -129,7 +129,7 @@ impl Ranges {
 
 /// The network's own address, which tunnel devices take (seed 002's `10.233.96.0/32` on
 /// `tunl0`), and the one after it, which bridges take.
-fn first_addresses(range: IpNet) -> [IpAddr; 2] {
+pub(crate) fn first_addresses(range: IpNet) -> [IpAddr; 2] {
     let first = range.network();
     let second = match first {
         IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4).saturating_add(1)).into(),

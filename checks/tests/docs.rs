@@ -49,6 +49,17 @@ fn needs(check: &Check) -> &'static str {
     }
 }
 
+/// An example without the ends of lines that go on and on.
+fn readable(example: &str) -> String {
+    let lines = example.trim_end().lines().map(|line| {
+        if line.len() <= 200 {
+            return line.to_owned();
+        }
+        format!("{}... # and so on, {} characters", &line[..80], line.len())
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 fn catalogue() -> String {
     let mut out = String::from(
         "\n| Check | baseline | strict | looks at | what is wrong |\n|---|---|---|---|---|\n",
@@ -81,11 +92,11 @@ fn catalogue() -> String {
             Mend::Webhook => " The webhook and `ringfence lint --fix` can mend it.",
         };
         writeln!(out, "\n\n{}", check.text.trim_end()).unwrap();
-        writeln!(out, "\nFound:\n\n```yaml\n{}\n```", check.bad.trim_end()).unwrap();
+        writeln!(out, "\nFound:\n\n```yaml\n{}\n```", readable(check.bad)).unwrap();
         writeln!(
             out,
             "\nNot found:\n\n```yaml\n{}\n```",
-            check.good.trim_end()
+            readable(check.good)
         )
         .unwrap();
     }

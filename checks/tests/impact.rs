@@ -1,4 +1,5 @@
 //! What `impact::compare` says against the oracle, flow by flow.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic too")]
 
 #[path = "../../policy/tests/compile/generate.rs"]
 mod generate;

@@ -9,15 +9,13 @@
 //! | `peers` | selectors and whom they meet |
 //! | `ports` | numbers and names |
 //! | `together` | policies beside each other |
-//! | `cuts` | what a policy takes away from others |
-//!
-//! Checks whose trigger is the live impact of a change (`impact`, the other `cuts-*`,
-//! `explosion`, `no-enforcer`, `two-enforcers`) will come beside them: they take the same
-//! [`Ask`], and need `Facts` that nobody collects yet.
+//! | `cuts` | what a change takes away, from others and from its own pods |
+//! | `enforced` | who acts on it, and at what cost |
 
 mod budget;
 pub mod cuts;
 pub mod dns;
+pub mod enforced;
 pub mod peers;
 pub mod ports;
 pub mod ranges;
@@ -139,6 +137,13 @@ pub static CATALOGUE: &[&Check] = &[
     &together::redundant::SHADOWED,
     &together::whole::NS_NO_DEFAULT_DENY,
     &cuts::monitoring::MONITORING,
+    &cuts::ingress::INGRESS,
+    &cuts::webhook::WEBHOOK,
+    &cuts::api_server::API_SERVER,
+    &cuts::impact::IMPACT,
+    &enforced::nobody::NO_ENFORCER,
+    &enforced::two::TWO_ENFORCERS,
+    &enforced::explosion::EXPLOSION,
 ];
 
 /// A check by its id.

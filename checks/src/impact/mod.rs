@@ -20,10 +20,12 @@ mod bits;
 mod compare;
 mod edit;
 mod ground;
+mod ways;
 
 pub use compare::compare;
 pub use edit::Edit;
 pub(crate) use ground::Ground;
+pub use ways::{Way, Ways, ways};
 
 use ringfence_policy::model::{Name, Protocol};
 use std::collections::{BTreeMap, BTreeSet};

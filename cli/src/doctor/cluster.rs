@@ -3,7 +3,7 @@
 use super::facts::Facts;
 use super::line::Line;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use ringfence_checks::facts::masquerade_all;
+use ringfence_checks::facts::{enforcement, masquerade_all};
 
 /// A line for each.
 pub fn lines(facts: &Facts) -> Vec<Line> {
@@ -31,48 +31,11 @@ fn others(facts: &Facts) -> Vec<Line> {
     found
 }
 
-/// A `DaemonSet` that enforces NetworkPolicies, as far as its name and arguments tell.
 fn other(set: &DaemonSet) -> Option<Line> {
-    let (namespace, name) = (
-        set.metadata.namespace.as_deref()?,
-        set.metadata.name.as_deref()?,
-    );
-    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
-    let says = |word: &str| {
-        containers.iter().any(|c| {
-            let words = c.args.iter().chain(&c.command).flatten();
-            words.into_iter().any(|argument| argument.contains(word))
-        })
-    };
-    let has = |container: &str| containers.iter().any(|c| c.name == container);
-    let remedy = match name {
-        "kube-router" if says("--run-firewall=false") => return None,
-        "kube-router" => {
-            "give it --run-firewall=false, then `kube-router --cleanup-config` where nothing else of it is used (docs/replacing.md)"
-        }
-        "calico-node" | "canal" => {
-            "Felix enforces whatever NetworkPolicies there are: keep one of the two (docs/replacing.md)"
-        }
-        "cilium" => {
-            "set enable-policy=never in its ConfigMap, or keep Cilium's and remove the enforcer (docs/replacing.md)"
-        }
-        "antrea-agent" => {
-            "its datapath is Open vSwitch: keep Antrea's enforcement and remove the enforcer"
-        }
-        "weave-net" if has("weave-npc") => {
-            "take the container weave-npc out of it (docs/replacing.md)"
-        }
-        "kube-network-policies" => "delete this DaemonSet (docs/replacing.md)",
-        "kindnet" => {
-            "newer kindnet enforces too: make the cluster with `make e2e`, or with disableDefaultCNI"
-        }
-        "aws-node" if says("--enable-network-policy=true") => {
-            "set enable-network-policy=false (docs/replacing.md)"
-        }
-        _ => return None,
-    };
-    let found = format!("the DaemonSet {namespace}/{name} enforces NetworkPolicies as well");
-    Some(Line::wrong("two-enforcers", "cluster", found).remedy(remedy))
+    let other = enforcement::other(&serde_json::to_value(set).ok()?)?;
+    let name = other.daemon_set;
+    let found = format!("the DaemonSet {name} enforces NetworkPolicies as well");
+    Some(Line::wrong("two-enforcers", "cluster", found).remedy(other.remedy))
 }
 
 fn kube_proxy(facts: &Facts) -> Vec<Line> {

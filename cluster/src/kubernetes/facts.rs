@@ -8,7 +8,10 @@ use super::Kubernetes;
 use kube::api::{GetParams, ListParams};
 use kube::core::Request as Ask;
 use ringfence_checks::Facts;
-use ringfence_checks::facts::{ingress_services, masquerade_all, service_ranges, webhook_services};
+use ringfence_checks::facts::enforcement::{ENFORCER, Enforcement};
+use ringfence_checks::facts::{
+    api_servers, ingress_services, masquerade_all, service_ranges, webhook_services,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +35,11 @@ const WEBHOOKS: [&str; 3] = [
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
     "/apis/apiregistration.k8s.io/v1/apiservices",
 ];
+/// Slices of the one Service `kubernetes`: RBAC can allow the namespace `default` alone.
+const API_SERVERS: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+const OF_KUBERNETES: &str = "kubernetes.io/service-name=kubernetes";
+const DAEMON_SETS: &str = "/apis/apps/v1/daemonsets";
+const PODS: &str = "/api/v1/pods";
 const BACKENDS: [&str; 3] = [
     "/apis/networking.k8s.io/v1/ingresses",
     "/apis/gateway.networking.k8s.io/v1/httproutes",
@@ -113,6 +121,23 @@ impl Inquiry {
             masquerade_all: masquerade,
             webhook_services: webhooks,
             ingress_services: backends,
+            api_servers: match self.list_of(API_SERVERS, OF_KUBERNETES).await {
+                Told::Objects(slices) => Some(slices.iter().flat_map(api_servers).collect()),
+                Told::Nothing => None,
+                Told::Refused => before.api_servers.clone(),
+            },
+            enforcement: self.enforcement(before).await,
+        }
+    }
+
+    async fn enforcement(&mut self, before: &Facts) -> Option<Enforcement> {
+        let sets = self.list(DAEMON_SETS).await;
+        let label = format!("app.kubernetes.io/name={ENFORCER}");
+        let pods = self.list_of(PODS, &label).await;
+        match (sets, pods) {
+            (Told::Objects(sets), Told::Objects(pods)) => Some(Enforcement::of(&sets, &pods)),
+            (Told::Nothing, _) | (_, Told::Nothing) => None,
+            _ => before.enforcement.clone(),
         }
     }
 
@@ -136,7 +161,15 @@ impl Inquiry {
     }
 
     async fn list(&mut self, path: &'static str) -> Told {
+        self.list_of(path, "").await
+    }
+
+    /// The objects with a label.
+    async fn list_of(&mut self, path: &'static str, label: &str) -> Told {
         let mut params = ListParams::default().limit(PAGE);
+        if !label.is_empty() {
+            params = params.labels(label);
+        }
         let mut objects = Vec::new();
         loop {
             let mut page = match self.ask(path, Ask::new(path).list(&params)).await {

@@ -68,7 +68,15 @@ fn cluster() -> Objects {
     let api_services = json!([{"spec": {"service": {"namespace": "c", "name": "d"}}}]);
     let ingresses = json!([{"metadata": {"namespace": "e"},
         "spec": {"defaultBackend": {"service": {"name": "f"}}}}]);
+    let slices = json!([{"endpoints": [{"addresses": ["192.0.2.1"]}], "ports": [{"port": 6443}]}]);
+    let ours = json!({"app.kubernetes.io/name": "ringfence-enforcer"});
+    let daemon_sets = json!([{"metadata": {"name": "ringfence-enforcer", "labels": ours}}]);
+    let pods = json!([{"metadata": {"labels": ours}, "spec": {"nodeName": "n1"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}]);
     BTreeMap::from([
+        ("endpointslices", Ok(items(&slices))),
+        ("daemonsets", Ok(items(&daemon_sets))),
+        ("pods", Ok(items(&pods))),
         ("servicecidrs", Ok(items(&service_cidrs))),
         ("kube-proxy", Ok(kube_proxy)),
         ("validatingwebhookconfigurations", Ok(items(&webhooks))),
@@ -90,6 +98,19 @@ async fn what_the_server_tells_is_known_and_an_api_it_has_not_holds_nothing() {
     assert_eq!(facts.masquerade_all, Some(true));
     assert_eq!(names(facts.webhook_services), ["a/b", "c/d"]);
     assert_eq!(names(facts.ingress_services), ["e/f"]);
+    assert_eq!(
+        facts.api_servers.unwrap(),
+        ["192.0.2.1:6443".parse().unwrap()].into()
+    );
+    let enforcement = facts.enforcement.unwrap();
+    assert!(enforcement.installed && enforcement.ready.contains("n1"));
+    // Of the pods, only ours; of the slices, only those of one Service.
+    let labelled = |path: &str| {
+        asked
+            .iter()
+            .any(|a| a.contains(path) && a.contains("labelSelector="))
+    };
+    assert!(labelled("/api/v1/pods?") && labelled("/namespaces/default/endpointslices?"));
     // One ConfigMap is read, not all of them: RBAC may allow that one by its name.
     let config_maps: Vec<_> = asked.iter().filter(|a| a.contains("configmaps")).collect();
     assert_eq!(config_maps.len(), 1);
@@ -99,12 +120,19 @@ async fn what_the_server_tells_is_known_and_an_api_it_has_not_holds_nothing() {
 #[tokio::test]
 async fn what_must_not_be_read_stays_unknown_and_the_rest_is_known() {
     let mut objects = cluster();
-    for kind in ["servicecidrs", "kube-proxy", "apiservices"] {
+    for kind in [
+        "servicecidrs",
+        "kube-proxy",
+        "apiservices",
+        "endpointslices",
+        "daemonsets",
+    ] {
         objects.insert(kind, Err(403));
     }
     let (facts, _) = told(objects).await;
     assert_eq!(facts.service_ranges, None);
     assert_eq!(facts.masquerade_all, None);
+    assert_eq!((facts.api_servers, facts.enforcement), (None, None));
     assert_eq!(
         facts.webhook_services, None,
         "half a list would be a wrong list"
