@@ -18,6 +18,7 @@ mod flows;
 mod judge;
 mod keep;
 mod node;
+mod removal;
 mod report;
 mod watch;
 
@@ -27,6 +28,8 @@ pub use entries::Held;
 pub use error::DriveError;
 pub use flows::clear_mark;
 
+use self::removal::Removal;
+use crate::cleanup::{self, Removed};
 use crate::config::{CommonSettings, Settings};
 use crate::events::{Notice, Notices, post};
 use crate::health::{self, Health, Question, Status};
@@ -34,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::system::{self, Kernel, LinuxKernel};
 use anyhow::Context;
 use ringfence_cluster::{Event, Feed, Folder, Kubernetes, Origin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +47,8 @@ const QUEUE: usize = 256;
 /// How long the kernel thread is given at the end. Rules stay, so that it is cut off in
 /// the middle does no harm.
 const GRACE: Duration = Duration::from_millis(1500);
+/// And when it has to have ended, because the rules are taken away after it.
+const GRACE_OF_REMOVAL: Duration = Duration::from_secs(8);
 /// The namespace of objects in a folder that name none, as with kubectl.
 const DEFAULT_NAMESPACE: &str = "default";
 
@@ -117,27 +122,58 @@ async fn supervise(settings: Settings) -> anyhow::Result<()> {
         })
         .context("cannot start the kernel thread")?;
 
-    let forward = forward(&settings, events, posts, metrics);
-    let result = tokio::select! {
-        name = stop.received() => {
-            tracing::info!(signal = name, "stopping; rules stay");
-            Ok(())
-        }
+    let removal = OnceLock::new();
+    let forward = forward(&settings, &removal, events, posts, metrics);
+    let (result, signal) = tokio::select! {
+        name = stop.received() => (Ok(()), Some(name)),
         result = &mut end => return result.context("the kernel thread panicked")?,
-        result = forward => result,
+        result = forward => (result, None),
+    };
+    // Meanwhile the kernel thread keeps the rules.
+    let is_final = match (signal, removal.get()) {
+        (Some("SIGTERM"), Some(removal)) => removal.is_final().await,
+        _ => false,
     };
     drop(halt);
-    if let Ok(ended) = tokio::time::timeout(GRACE, end).await {
-        return result.and(ended.context("the kernel thread panicked")?);
+    let grace = if is_final { GRACE_OF_REMOVAL } else { GRACE };
+    let Ok(ended) = tokio::time::timeout(grace, end).await else {
+        tracing::info!("the kernel is still busy; leaving it, rules stay");
+        return result;
+    };
+    let result = result.and(ended.context("the kernel thread panicked")?);
+    if is_final {
+        return result.and(take_away(settings.common).await);
     }
-    tracing::info!("the kernel is still busy; leaving it, rules stay");
+    tracing::info!(signal, "stopped; rules stay");
     result
+}
+
+/// Removes everything of ours from this node.
+async fn take_away(settings: CommonSettings) -> anyhow::Result<()> {
+    let work = tokio::task::spawn_blocking(move || cleanup::run(&settings));
+    let removed = work.await.context("removing the rules panicked")?;
+    let Removed {
+        rules,
+        sets,
+        flows,
+        kept,
+    } = removed.context("cannot remove the rules; apply manifests/cleanup")?;
+    let kept = kept.join(", ");
+    tracing::info!(
+        rules,
+        sets,
+        flows,
+        kept,
+        "removed for good; rules are taken away"
+    );
+    Ok(())
 }
 
 /// Starts the source and stamps its events with the time of their receipt. Ends only when
 /// the source cannot be started.
 async fn forward(
     settings: &Settings,
+    removal: &OnceLock<Removal>,
     events: mpsc::Sender<(Instant, Event)>,
     posts: Option<mpsc::Receiver<Notice>>,
     metrics: Arc<Metrics>,
@@ -147,6 +183,9 @@ async fn forward(
         Origin::Kubernetes => {
             let kubernetes = Kubernetes::new(settings.kubeconfig.as_deref()).await?;
             let feed = Feed::kubernetes(&kubernetes, KINDS);
+            if let Some(owner) = &settings.daemon_set {
+                removal.get_or_init(|| Removal::watch(kubernetes.client(), owner.clone()));
+            }
             if let Some(posts) = posts {
                 let client = kubernetes.client().clone();
                 tokio::spawn(post(client, Arc::clone(&settings.node), posts, metrics));

@@ -1,8 +1,9 @@
 //! The command line as it is typed.
 
-use super::{Mark, duration};
+use super::{Mark, duration, owner};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfence_cluster::Origin;
+use ringfence_policy::model::ObjectKey;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use std::time::Duration;
 ///
 /// Runs once on every node (as a `DaemonSet`, in the node's network namespace, as root).
 /// It watches pods, namespaces, nodes and NetworkPolicies, and programs what concerns
-/// the pods of its own node. Rules stay when it stops: `ringfence-enforcer cleanup`
-/// removes them.
+/// the pods of its own node. Rules stay when it stops, unless it is removed for good
+/// (--daemon-set): `ringfence-enforcer cleanup` removes them.
 ///
 /// Every flag can also be given as an environment variable.
 #[derive(Clone, Debug, Parser)]
@@ -105,6 +106,11 @@ pub struct AgentArgs {
     /// (which is watched).
     #[arg(long, env = "RINGFENCE_SOURCE", default_value = "kubernetes")]
     pub source: Origin,
+    /// The `DaemonSet` that this agent belongs to. When it or its namespace is being deleted,
+    /// the agent takes its rules away as it stops. Without this flag, and whenever that cannot
+    /// be told, they stay.
+    #[arg(long, env = "RINGFENCE_DAEMON_SET", value_name = "NAMESPACE/NAME", value_parser = owner::parse)]
+    pub daemon_set: Option<ObjectKey>,
     /// How often everything in the kernel is read back and compared. Changes are applied
     /// at once and do not wait for this.
     #[arg(long, env = "RINGFENCE_SYNC_PERIOD", value_name = "DURATION")]

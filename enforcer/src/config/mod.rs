@@ -5,6 +5,7 @@ mod args;
 mod duration;
 mod log;
 mod mark;
+mod owner;
 
 pub use args::{
     AgentArgs, Cli, Command, CommonArgs, DenyActionChoice, FlavourChoice, KubeRouterArgs,
@@ -17,7 +18,7 @@ use crate::dataplane::DenyAction;
 use crate::system::Flavour;
 use anyhow::{Context, bail};
 use ringfence_cluster::Origin;
-use ringfence_policy::model::Name;
+use ringfence_policy::model::{Name, ObjectKey};
 use ringfence_policy::snapshot;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub origin: Origin,
     /// For [`Origin::Kubernetes`]; `None` is the pod's service account.
     pub kubeconfig: Option<PathBuf>,
+    /// The `DaemonSet` with which the rules go.
+    pub daemon_set: Option<ObjectKey>,
     /// Between two full read-backs.
     pub sync_period: Duration,
     /// Until the first lists must be complete.
@@ -86,12 +89,16 @@ impl Settings {
         if agent.kubeconfig.is_some() && agent.source != Origin::Kubernetes {
             bail!("--kubeconfig and --source=folder:... exclude each other: leave one away");
         }
+        if agent.daemon_set.is_some() && agent.source != Origin::Kubernetes {
+            bail!("--daemon-set and --source=folder:... exclude each other: leave one away");
+        }
         let listen = |port: u16| (port != 0).then(|| SocketAddr::new(agent.bind_address, port));
         let same_port = agent.metrics_port == agent.health_port;
         Ok(Self {
             node: node.into(),
             origin: agent.source.clone(),
             kubeconfig: agent.kubeconfig.clone(),
+            daemon_set: agent.daemon_set.clone(),
             sync_period: agent.sync_period,
             cache_sync_timeout: agent.cache_sync_timeout,
             health: listen(agent.health_port),
