@@ -338,7 +338,9 @@ fn no_entry_can_freeze_a_cluster() {
                 let allowed = operations.iter().all(|o| o == "CREATE" || o == "UPDATE");
                 assert!(allowed, "{who}: never DELETE");
                 created |= operations.iter().any(|o| o == "CREATE");
-                assert_eq!(texts(rule, "apiVersions"), ["v1"], "{who}");
+                let ours = texts(rule, "apiGroups") == ["ringfence.dev"];
+                let version = if ours { "v1alpha1" } else { "v1" };
+                assert_eq!(texts(rule, "apiVersions"), [version], "{who}");
                 assert_eq!(
                     texts(rule, "resources").len(),
                     1,

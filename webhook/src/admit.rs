@@ -1,9 +1,12 @@
 //! From a request and what is known to a [`Decision`]. Pure.
 
+mod isolation;
+
 use crate::review::{Operation, Request};
 use json_patch::Patch;
 use ringfence_checks::inject;
 use ringfence_checks::{Before, Finding, Level, Occasion, Subject, Unknown, World, judge};
+use ringfence_isolation::judge::Around;
 use ringfence_policy::model::ObjectKey;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -27,6 +30,12 @@ pub enum Judged {
     Service,
     /// `v1 Namespace`
     Namespace,
+    /// `ringfence.dev IsolationRule`
+    IsolationRule,
+    /// `ringfence.dev NamespaceIsolation`
+    NamespaceIsolation,
+    /// `ringfence.dev IsolationConfig`
+    IsolationConfig,
 }
 
 /// What is answered.
@@ -107,6 +116,9 @@ impl Judged {
             ("networking.k8s.io" | "extensions", "NetworkPolicy") => Some(Self::NetworkPolicy),
             ("", "Service") => Some(Self::Service),
             ("", "Namespace") => Some(Self::Namespace),
+            (ringfence_api::GROUP, "IsolationRule") => Some(Self::IsolationRule),
+            (ringfence_api::GROUP, "NamespaceIsolation") => Some(Self::NamespaceIsolation),
+            (ringfence_api::GROUP, "IsolationConfig") => Some(Self::IsolationConfig),
             _ => None,
         }
     }
@@ -117,6 +129,9 @@ impl Judged {
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Service => "Service",
             Self::Namespace => "Namespace",
+            Self::IsolationRule => "IsolationRule",
+            Self::NamespaceIsolation => "NamespaceIsolation",
+            Self::IsolationConfig => "IsolationConfig",
         }
     }
 }
@@ -163,8 +178,8 @@ impl Decision {
     }
 }
 
-/// Decides about a request. `world.occasion` does not matter: the operation tells it.
-pub fn admit(hook: Hook, request: &Request, world: &World) -> Decision {
+/// Decides about a request. The world's occasion does not matter: the operation tells it.
+pub fn admit(hook: Hook, request: &Request, around: &Around) -> Decision {
     let occasion = match request.operation {
         Operation::Create => Occasion::Create,
         Operation::Update => Occasion::Update,
@@ -178,15 +193,23 @@ pub fn admit(hook: Hook, request: &Request, world: &World) -> Decision {
     let user = &request.user_info;
     let namespace = match kind {
         Judged::Namespace => &request.name,
-        Judged::NetworkPolicy | Judged::Service => &request.namespace,
+        _ => &request.namespace,
     };
-    if world
+    if around
+        .world
         .config
         .exempts(namespace, &user.username, &user.groups)
     {
         return Decision::skip(Skip::Exempt);
     }
-    let world = World { occasion, ..*world };
+    let world = World {
+        occasion,
+        ..*around.world
+    };
+    let around = Around {
+        world: &world,
+        ..*around
+    };
     let Some(object) = request.object else {
         let operation = request.operation.as_str();
         return Decision::refuse(format!("found a {operation} without request.object"));
@@ -195,7 +218,7 @@ pub fn admit(hook: Hook, request: &Request, world: &World) -> Decision {
         Occasion::Update => request.old_object,
         _ => None,
     };
-    let mut decision = decide(hook, request, object, old, &world);
+    let mut decision = decide(hook, kind, request, (object, old), &around);
     if decision.object.is_none() {
         decision.object = Some(ObjectKey::new(&*request.namespace, &*request.name));
     }
@@ -204,10 +227,10 @@ pub fn admit(hook: Hook, request: &Request, world: &World) -> Decision {
 
 fn decide(
     hook: Hook,
+    kind: Judged,
     request: &Request,
-    object: &RawValue,
-    old: Option<&RawValue>,
-    world: &World,
+    (object, old): (&RawValue, Option<&RawValue>),
+    around: &Around,
 ) -> Decision {
     let nodes = nodes(object) + old.map_or(0, nodes);
     if nodes > MOST_NODES {
@@ -225,6 +248,16 @@ fn decide(
         }
         Err(error) => return Decision::refuse(format!("request.object: {error}")),
     };
+    if matches!(
+        kind,
+        Judged::IsolationRule | Judged::NamespaceIsolation | Judged::IsolationConfig
+    ) {
+        if hook == Hook::Mutate {
+            return Decision::default();
+        }
+        let old = before.as_ref().and_then(|old| old.as_ref().ok());
+        return isolation::decide(kind, raw, old, around);
+    }
     let subject = match Subject::read(&raw) {
         Ok(subject) => subject,
         // The API server says what is invalid better than we can, and after mutation.
@@ -235,9 +268,12 @@ fn decide(
     let before = LazyCell::new(|| Subject::read(before.as_ref()?.as_ref().ok()?).ok());
     let before = Before::Unread(&before);
     let mut decision = match hook {
-        Hook::Validate => validate(&subject, before, world),
-        Hook::Mutate => mutate(&subject, before, world),
+        Hook::Validate => validate(&subject, before, around.world),
+        Hook::Mutate => mutate(&subject, before, around.world),
     };
+    if hook == Hook::Validate && kind == Judged::NetworkPolicy {
+        isolation::beside(&mut decision, request, &subject, before, around);
+    }
     decision.object = Some(subject.key());
     decision
 }

@@ -6,6 +6,7 @@ use crate::admit::{Decision, Skip};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ringfence_checks::{Finding, Level, catalogue};
+use ringfence_isolation::judge;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::iter::once;
@@ -185,7 +186,9 @@ fn remedy(finding: &Finding) -> String {
         let advice = clean(last.unwrap_or_default());
         format!("{advice} (`ringfence checks {}` explains it)", check.id)
     });
-    let parts: Vec<String> = patch(finding).into_iter().chain(explained).collect();
+    let isolation = judge::remedy(finding.check).map(str::to_owned);
+    let parts = patch(finding).into_iter().chain(explained);
+    let parts: Vec<String> = parts.chain(isolation).collect();
     if parts.is_empty() {
         return "take it away".to_owned();
     }

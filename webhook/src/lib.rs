@@ -5,7 +5,7 @@
 //!  bytes --server--> service --> review (Request) --> admit (Decision) --> answer --> bytes
 //!         (bounds,      ^                              checks::judge, inject
 //!          TLS)         |
-//!                     Known { index, facts, config }  <-- cache (watches), files (reload)
+//!                     Known { index, facts, config, fences }  <-- cache (watches), files (reload)
 //! ```
 //!
 //! `review`, `admit` and `answer` are pure. Nothing on the way of a request asks the API

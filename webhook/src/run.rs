@@ -46,14 +46,19 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     status.raise(Concern::NoCertificate, "waiting for a certificate");
     let config = follow_configuration(&settings, &status, &metrics)?;
     let source = settings.source.clone();
-    let (Published { index, facts }, mut ended) =
-        cache::start(source, Arc::clone(&status), Arc::clone(&metrics))?;
+    let (published, mut ended) = cache::start(source, Arc::clone(&status), Arc::clone(&metrics))?;
+    let Published {
+        index,
+        facts,
+        fences,
+    } = published;
     serve_health(settings.health, &status, &metrics).await?;
     let service = Service {
         known: Known {
             index,
             facts,
             config,
+            fences,
         },
         metrics: Arc::clone(&metrics),
     };

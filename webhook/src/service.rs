@@ -8,6 +8,7 @@ use crate::probe;
 use crate::review::{self, NoReview, Request};
 use jiff::Timestamp;
 use ringfence_checks::{Config, Facts, Index, Level, Occasion, World};
+use ringfence_isolation::judge::{Around, Fences};
 use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
@@ -22,6 +23,8 @@ pub struct Known {
     pub facts: watch::Receiver<Arc<Facts>>,
     /// The owner's choices.
     pub config: watch::Receiver<Arc<Config>>,
+    /// Which namespaces are isolated; `None`: unknown.
+    pub fences: watch::Receiver<Option<Arc<Fences>>>,
 }
 
 /// Answers requests.
@@ -63,6 +66,7 @@ impl Service {
         let index = self.known.index.borrow().clone();
         let facts = Arc::clone(&self.known.facts.borrow());
         let config = Arc::clone(&self.known.config.borrow());
+        let fences = self.known.fences.borrow().clone();
         let world = World {
             index: index.as_deref(),
             facts: &facts,
@@ -70,9 +74,13 @@ impl Service {
             now: Timestamp::now(),
             occasion: Occasion::Create,
         };
+        let around = Around {
+            world: &world,
+            fences: fences.as_deref(),
+        };
         Decision {
             probe: probe::answer(hook, request),
-            ..admit(hook, request, &world)
+            ..admit(hook, request, &around)
         }
     }
 

@@ -17,28 +17,18 @@
 
 mod config;
 mod fence;
+mod fences;
 mod foreign;
 mod rule;
 
 pub use config::config;
 pub use fence::isolation;
+pub use fences::{Fences, Unreadable};
 pub use foreign::{Opening, foreign, opening};
 pub use rule::rule;
 
-use ringfence_api::{IsolationConfigSpec, Mode, NamespaceIsolationSpec};
 use ringfence_checks::finding::SENTENCE;
 use ringfence_checks::{Finding, Level, Report, Unknown, World};
-use ringfence_policy::model::Name;
-use std::collections::BTreeMap;
-
-/// The objects of isolation that judging others needs.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Fences {
-    /// `IsolationConfig default`, or the defaults.
-    pub config: IsolationConfigSpec,
-    /// The isolated namespaces.
-    pub isolated: BTreeMap<Name, NamespaceIsolationSpec>,
-}
 
 /// Everything around an object.
 #[derive(Clone, Copy, Debug)]
@@ -104,16 +94,6 @@ pub fn remedy(check: &str) -> Option<&'static str> {
     ];
     let found = all.into_iter().find(|known| known.id == check);
     found.map(|known| known.remedy)
-}
-
-// === impl Fences ===
-
-impl Fences {
-    /// How a namespace is isolated, unless it is not, or for a preview only.
-    pub fn of(&self, namespace: &str) -> Option<&NamespaceIsolationSpec> {
-        let found = self.isolated.get(namespace);
-        found.filter(|isolation| isolation.mode == Mode::Enforce)
-    }
 }
 
 // === impl Check ===

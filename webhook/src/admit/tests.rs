@@ -1,7 +1,10 @@
+mod isolation;
+
 use super::*;
 use crate::review;
 use jiff::Timestamp;
 use ringfence_checks::{Config, Facts, Index};
+use ringfence_isolation::judge::Fences;
 use ringfence_policy::{Snapshot, parse};
 use serde_json::json;
 use test_case::test_case;
@@ -9,6 +12,7 @@ use test_case::test_case;
 struct Known {
     index: Option<Index>,
     config: Config,
+    fences: Fences,
 }
 
 /// A cluster with DNS and one pod.
@@ -30,6 +34,16 @@ fn known() -> Known {
     Known {
         index: Some(Index::new(snapshot)),
         config: Config::default(),
+        fences: Fences::default(),
+    }
+}
+
+impl Known {
+    fn around<'a>(&'a self, world: &'a World<'a>) -> Around<'a> {
+        Around {
+            world,
+            fences: Some(&self.fences),
+        }
     }
 }
 
@@ -52,7 +66,7 @@ fn decide(known: &Known, hook: Hook, request: &Value) -> Decision {
         now: "2026-06-01T12:00:00Z".parse::<Timestamp>().unwrap(),
         occasion: Occasion::Scan,
     };
-    admit(hook, &request, &world)
+    admit(hook, &request, &known.around(&world))
 }
 
 /// Egress is isolated and allowed to one peer: DNS is missing.
@@ -276,7 +290,7 @@ fn decide_text(request: &str) -> Decision {
         now: Timestamp::UNIX_EPOCH,
         occasion: Occasion::Scan,
     };
-    admit(Hook::Validate, &request, &world)
+    admit(Hook::Validate, &request, &known.around(&world))
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! an [`Index`] of it is published. On a thread of its own, so that neither a burst of
 //! events nor the making of an index delays an answer.
 
+mod fences;
 mod settled;
 
 use crate::metrics::Metrics;
@@ -9,6 +10,7 @@ use crate::status::{Concern, Status};
 use anyhow::Context;
 use ringfence_checks::{Facts, Index};
 use ringfence_cluster::{Feed, Folder, Kubernetes, Origin, Store};
+use ringfence_isolation::judge::Fences;
 use ringfence_policy::snapshot::Kind;
 use settled::Settled;
 use std::path::PathBuf;
@@ -43,6 +45,14 @@ pub struct Published {
     pub index: watch::Receiver<Option<Arc<Index>>>,
     /// What else is known of it.
     pub facts: watch::Receiver<Arc<Facts>>,
+    /// Which namespaces are isolated; `None`: unknown.
+    pub fences: watch::Receiver<Option<Arc<Fences>>>,
+}
+
+/// What is known beyond the kinds that decide about packets.
+struct Rest {
+    facts: watch::Sender<Arc<Facts>>,
+    fences: watch::Sender<Option<Arc<Fences>>>,
 }
 
 /// The thread's state.
@@ -53,8 +63,8 @@ struct Cache {
     store: Store,
     settled: Settled,
     index: watch::Sender<Option<Arc<Index>>>,
-    /// Where the facts of a folder go; those of a cluster have a watcher of their own.
-    folder_facts: Option<watch::Sender<Arc<Facts>>>,
+    /// Where the rest of a folder goes; that of a cluster has watchers of its own.
+    folder_rest: Option<Rest>,
     /// When the next namespace settles.
     settles: Option<Instant>,
     /// Something is to be published.
@@ -80,6 +90,7 @@ pub fn start(
     status.raise(Concern::Caches, "waiting for the cluster's objects");
     let (index, index_out) = watch::channel(None);
     let (facts, facts_out) = watch::channel(Arc::new(Facts::default()));
+    let (fences, fences_out) = watch::channel(None);
     let (ended, ended_out) = oneshot::channel();
     let cache = Cache {
         source,
@@ -88,7 +99,7 @@ pub fn start(
         store: Store::new(Kind::ALL),
         settled: Settled::default(),
         index,
-        folder_facts: None,
+        folder_rest: None,
         settles: None,
         dirty: false,
         not_before: Instant::now(),
@@ -98,7 +109,7 @@ pub fn start(
     thread::Builder::new()
         .name("cache".to_owned())
         .spawn(move || {
-            let error = match run(cache, facts) {
+            let error = match run(cache, Rest { facts, fences }) {
                 Ok(()) => anyhow::anyhow!("the source of objects has ended"),
                 Err(error) => error,
             };
@@ -109,22 +120,24 @@ pub fn start(
     let published = Published {
         index: index_out,
         facts: facts_out,
+        fences: fences_out,
     };
     Ok((published, ended_out))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(mut cache: Cache, facts: watch::Sender<Arc<Facts>>) -> anyhow::Result<()> {
+async fn run(mut cache: Cache, rest: Rest) -> anyhow::Result<()> {
     let mut feed = match &cache.source.origin {
         Origin::Kubernetes => {
             let kubernetes = Kubernetes::new(cache.source.kubeconfig.as_deref()).await?;
             let feed = Feed::kubernetes(&kubernetes, Kind::ALL);
-            tokio::spawn(kubernetes.facts(facts));
+            tokio::spawn(fences::follow(kubernetes.client().clone(), rest.fences));
+            tokio::spawn(kubernetes.facts(rest.facts));
             feed
         }
         Origin::Folder(path) => {
             let feed = Feed::folder(Folder::new(path, "default"));
-            cache.folder_facts = Some(facts);
+            cache.folder_rest = Some(rest);
             feed
         }
     };
@@ -221,14 +234,19 @@ impl Cache {
     }
 
     /// What the folder says beyond the five kinds, as of the last change of one of them.
-    fn read_facts(&self) {
-        let (Origin::Folder(path), Some(facts)) = (&self.source.origin, &self.folder_facts) else {
+    fn read_rest(&self) {
+        let (Origin::Folder(path), Some(rest)) = (&self.source.origin, &self.folder_rest) else {
             return;
         };
         match ringfence_cluster::folder::documents(path, "default") {
             Ok(documents) => {
-                let values = documents.written.iter().map(|written| &written.value);
-                facts.send_replace(Arc::new(ringfence_checks::facts::read(values)));
+                let values = || documents.written.iter().map(|written| &written.value);
+                let facts = ringfence_checks::facts::read(values());
+                rest.facts.send_replace(Arc::new(facts));
+                match Fences::read(values()) {
+                    Ok(fences) => drop(rest.fences.send_replace(Some(Arc::new(fences)))),
+                    Err(error) => tracing::warn!(%error, "isolation stays as it was"),
+                }
             }
             // The source itself says so as well, and facts stay as they were.
             Err(error) => tracing::warn!(error = format!("{error:#}"), "no facts from the folder"),
@@ -236,8 +254,10 @@ impl Cache {
     }
 
     fn publish(&mut self, now: Instant) {
-        self.read_facts();
+        self.read_rest();
         let index = Index::new(self.store.snapshot().clone());
+        // Otherwise the first request that asks for it would wait.
+        index.prepare();
         let settled = self.settled.look(&index, now);
         self.settles = self.settled.next(now);
         let first = self.index.borrow().is_none();

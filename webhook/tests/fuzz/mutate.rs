@@ -143,6 +143,7 @@ fn services() -> [Service; 2] {
             index: watch::channel(index).1,
             facts: watch::channel(Arc::new(Facts::default())).1,
             config: watch::channel(Arc::new(config)).1,
+            fences: watch::channel(Some(Arc::default())).1,
         },
         metrics: Arc::new(Metrics::default()),
     };

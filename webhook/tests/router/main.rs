@@ -41,6 +41,7 @@ fn webhook() -> (Router, Arc<Metrics>) {
             index: watch::channel(Some(Arc::new(Index::new(snapshot)))).1,
             facts: watch::channel(Arc::new(Facts::default())).1,
             config: watch::channel(Arc::new(Config::default())).1,
+            fences: watch::channel(Some(Arc::default())).1,
         },
         metrics: Arc::clone(&metrics),
     };
