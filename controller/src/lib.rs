@@ -2,25 +2,30 @@
 //!
 //! ```text
 //!  lease (one leads) --> keeper --watches--> Secret, both webhook configurations
-//!                          |  ^
-//!       rotation, hooks <--+  +-- probe through the API server
-//!        (pure)            |
-//!                          +--> writes: Secret, caBundle, failurePolicy
+//!                 |        |  ^
+//!                 | rotation, hooks <-+-- probe through the API server
+//!                 |        |   (pure)
+//!                 |        +--> writes: Secret, caBundle, failurePolicy
+//!                 |
+//!                 +----> isolation --watches--> NamespaceIsolation, rules, the cluster
+//!                          +--> writes: a NetworkPolicy each, statuses, Events
 //! ```
 //!
-//! Its first duty is that the admission webhook can be called: docs/certificates.md.
+//! Its first duty is that the admission webhook can be called: docs/certificates.md. The
+//! second, project isolation, never keeps it from that: docs/isolation.md.
 
 pub mod config;
 mod failure;
 pub mod health;
 pub mod hooks;
+pub mod isolation;
 pub mod keeper;
 pub mod lease;
 pub mod metrics;
 pub mod rotation;
 
 use anyhow::Context;
-use config::{Cli, Settings};
+use config::Cli;
 use health::{Concern, Health};
 use lease::Standing;
 use metrics::Metrics;
@@ -52,20 +57,25 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
     };
     let (sender, standing) = watch::channel(Standing::Unknown("was not read yet".into()));
     let client = kubernetes.client().clone();
+    let isolation = isolation::Settings {
+        namespace: cli.namespace.clone(),
+        identity: cli.identity.clone(),
+    };
+    let duties = async || {
+        tokio::join!(
+            keeper::run(client.clone(), settings.clone(), health.clone()),
+            isolation::run(kubernetes.clone(), isolation.clone(), health.clone()),
+        );
+    };
     tokio::select! {
         () = lease::run(client.clone(), cli.candidate(), sender, stop) => {}
-        () = lead(&client, &settings, &health, standing) => {}
+        () = lead(duties, &health, standing) => {}
     }
     Ok(())
 }
 
 /// Works while we lead, and only then.
-async fn lead(
-    client: &kube::Client,
-    settings: &Settings,
-    health: &Health,
-    mut standing: watch::Receiver<Standing>,
-) {
+async fn lead(duties: impl AsyncFn(), health: &Health, mut standing: watch::Receiver<Standing>) {
     loop {
         let now = standing.borrow_and_update().clone();
         health
@@ -82,7 +92,7 @@ async fn lead(
         let changed = if now == Standing::Leader {
             tokio::select! {
                 changed = standing.changed() => changed,
-                () = keeper::run(client.clone(), settings.clone(), health.clone()) => Ok(()),
+                () = duties() => Ok(()),
             }
         } else {
             health.status.follow();

@@ -19,6 +19,9 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Seconds since 1970 at which the served certificate expires.
     pub certificate_expiry: Gauge,
+    /// Namespaces with a `NamespaceIsolation`.
+    pub isolated: Gauge,
+    policies: Family<Label, Counter>,
     steps: Family<Label, Counter>,
     repairs: Family<Label, Counter>,
     probed: Family<Label, Gauge>,
@@ -37,12 +40,48 @@ pub enum Trouble {
     Configuration,
     /// Asking the API server to call the webhook.
     Probe,
+    /// Writing an isolated namespace's policy, or a status.
+    Isolation,
+}
+
+/// What was written to isolate a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolated {
+    /// A new policy.
+    Enabled,
+    /// A policy that rules or the cluster changed.
+    Changed,
+    /// A policy that somebody else had changed.
+    Repaired,
+    /// A policy is deleted.
+    Disabled,
+}
+
+// === impl Isolated ===
+
+impl Isolated {
+    const ALL: [Self; 4] = [Self::Enabled, Self::Changed, Self::Repaired, Self::Disabled];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Changed => "changed",
+            Self::Repaired => "repaired",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 // === impl Trouble ===
 
 impl Trouble {
-    const ALL: [Self; 4] = [Self::Watch, Self::Secret, Self::Configuration, Self::Probe];
+    const ALL: [Self; 5] = [
+        Self::Watch,
+        Self::Secret,
+        Self::Configuration,
+        Self::Probe,
+        Self::Isolation,
+    ];
 
     /// The value of a label.
     pub fn label(self) -> &'static str {
@@ -51,6 +90,7 @@ impl Trouble {
             Self::Secret => "secret",
             Self::Configuration => "configuration",
             Self::Probe => "probe",
+            Self::Isolation => "isolation",
         }
     }
 }
@@ -86,8 +126,21 @@ impl Default for Metrics {
             "1 while a marked entry of this hook is Fail",
             fails_closed.clone(),
         );
+        let (isolated, policies) = (Gauge::default(), Family::default());
+        registry.register(
+            "isolated_namespaces",
+            "Namespaces with a NamespaceIsolation",
+            isolated.clone(),
+        );
+        registry.register(
+            "isolation_writes",
+            "Policies of isolated namespaces written, by what happened",
+            policies.clone(),
+        );
         let metrics = Self {
             registry,
+            isolated,
+            policies,
             leader,
             certificate_expiry,
             steps,
@@ -104,6 +157,9 @@ impl Default for Metrics {
             drop(metrics.repairs.get_or_create(&[("hook", hook.label())]));
             metrics.probed(hook, false);
             metrics.fails_closed(hook, false);
+        }
+        for what in Isolated::ALL {
+            drop(metrics.policies.get_or_create(&[("what", what.label())]));
         }
         for trouble in Trouble::ALL {
             drop(metrics.errors.get_or_create(&[("what", trouble.label())]));
@@ -141,6 +197,11 @@ impl Metrics {
         self.fails_closed
             .get_or_create(&[("hook", hook.label())])
             .set(i64::from(closed));
+    }
+
+    /// A policy of an isolated namespace was written.
+    pub fn wrote(&self, what: Isolated) {
+        self.policies.get_or_create(&[("what", what.label())]).inc();
     }
 
     /// Something failed.

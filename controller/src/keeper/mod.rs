@@ -4,7 +4,7 @@
 //! person with kubectl, never overwrite each other: who comes second looks again.
 
 mod api;
-mod pace;
+pub(crate) mod pace;
 mod seen;
 
 use crate::config::{Certificates, Settings};

@@ -1,0 +1,322 @@
+//! Who is due for what. Synchronous: what arrives is noted, what is to be written is handed
+//! out, and what became of it comes back.
+//!
+//! Policies come before statuses, over all namespaces: a thousand namespaces are isolated
+//! before the first of them has read all about it.
+
+mod after;
+mod work;
+
+use super::duty::KUBESPHERE;
+use super::jobs::Job;
+use super::look::Look;
+use super::notices::Notices;
+use super::owned::Owned;
+use super::preview::Previews;
+use super::seen::{NamespaceNote, Seen};
+use super::watch::Event;
+use crate::health::Health;
+use crate::keeper::pace::{Contest, Retry};
+use crate::metrics::Trouble;
+use jiff::Timestamp;
+use kube::api::PartialObjectMeta;
+use kube::{Resource, ResourceExt};
+use ringfence_api::{IsolationConfigSpec, IsolationRule, SINGLETON};
+use ringfence_cluster::Store;
+use ringfence_isolation::Dns;
+use ringfence_policy::Change;
+pub use ringfence_policy::model::Name;
+use ringfence_policy::model::ObjectKey;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Looks again at least this often, whatever the clocks say.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Everything that is known, and who is due.
+#[derive(Debug)]
+pub struct Desk {
+    health: Health,
+    notices: Notices,
+    seen: Seen,
+    store: Store,
+    look: Look,
+    /// The configuration's, or the defaults.
+    config: IsolationConfigSpec,
+    dns: Dns,
+    /// Whether everything was listed, and everybody was due once since.
+    begun: bool,
+    /// The DNS Service or something about it has changed.
+    dns_is_old: bool,
+    /// Namespaces that rules may name and that have changed.
+    touched: BTreeSet<Name>,
+    /// Due for a look at the policy.
+    policies: BTreeSet<Name>,
+    /// Due for a look at the statuses.
+    statuses: BTreeSet<Name>,
+    /// At work.
+    busy: BTreeSet<Name>,
+    /// When a rule ends next.
+    ends: BTreeMap<Name, Timestamp>,
+    /// When to look again after a failure or a contest.
+    waiting: BTreeMap<Name, Instant>,
+    /// Namespaces whose last write failed.
+    failures: BTreeMap<Name, (Retry, String)>,
+    /// What we wrote last: whoever changed it since was somebody else.
+    last: BTreeMap<Name, Value>,
+    contests: BTreeMap<Name, Contest>,
+    /// Told once.
+    foreign: BTreeSet<Name>,
+    previews: Previews,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    /// An empty one.
+    pub fn new(health: Health, notices: Notices) -> Self {
+        Self {
+            health,
+            notices,
+            seen: Seen::default(),
+            store: Store::new(super::KINDS),
+            look: Look::default(),
+            config: IsolationConfigSpec::default(),
+            dns: Dns::default(),
+            begun: false,
+            dns_is_old: true,
+            touched: BTreeSet::new(),
+            policies: BTreeSet::new(),
+            statuses: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            ends: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            last: BTreeMap::new(),
+            contests: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            previews: Previews::default(),
+        }
+    }
+
+    /// Takes what a watch says.
+    pub fn note(&mut self, event: Event) {
+        let seen = &mut self.seen;
+        let (kind, changed, all) = match event {
+            Event::Config(said) => ("IsolationConfig", seen.configs.note(said, Some), true),
+            Event::Isolation(said) => (
+                "NamespaceIsolation",
+                seen.isolations.note(said, Some),
+                false,
+            ),
+            Event::Rule(said) => ("IsolationRule", seen.rules.note(said, Some), false),
+            Event::Policy(said) => {
+                let changed = seen.policies.note(said, |object| Owned::read(&object));
+                ("NetworkPolicy", changed, false)
+            }
+            Event::Namespace(said) => {
+                let changed = seen
+                    .namespaces
+                    .note(said, |object| Some(namespace_note(&object)));
+                let changed = changed.map(|keys| keys.into_iter().map(namespace_key).collect());
+                ("Namespace", changed, false)
+            }
+        };
+        match changed {
+            Ok(keys) if all && !keys.is_empty() => {
+                let config = self.seen.configs.get("", SINGLETON);
+                self.config = config.map(|c| c.spec.clone()).unwrap_or_default();
+                self.dns_is_old = true;
+                self.all_due();
+            }
+            Ok(keys) => self
+                .policies
+                .extend(keys.into_iter().map(|key| key.namespace)),
+            Err(why) => {
+                self.health.metrics.failed(Trouble::Watch);
+                tracing::warn!(kind, why, "cannot be watched; what is isolated stays so");
+            }
+        }
+        let isolated = self.seen.isolations.all().count();
+        self.health
+            .metrics
+            .isolated
+            .set(i64::try_from(isolated).unwrap_or(i64::MAX));
+    }
+
+    /// Takes a step of the cluster's source.
+    pub fn cluster(&mut self, event: ringfence_cluster::Event) {
+        for change in self.store.handle(event) {
+            let (namespace, is_pod) = match &change {
+                Change::Pod(a, b) => (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), true),
+                Change::Namespace(a, b) => (a.as_ref().or(b.as_ref()).map(|o| &o.name), false),
+                Change::Policy(a, b) => {
+                    (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), false)
+                }
+                Change::Service(a, b) => {
+                    (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), false)
+                }
+                Change::Node(..) => (None, false),
+            };
+            let Some(namespace) = namespace else { continue };
+            let dns = self.config.dns.service.split_once('/');
+            self.dns_is_old |= dns.is_some_and(|(dns, _)| *dns == **namespace);
+            if !is_pod {
+                self.touched.insert(Name::clone(namespace));
+            }
+        }
+    }
+
+    /// Takes what no watch brings.
+    pub fn look(&mut self, look: Look) {
+        self.look = look;
+        let isolated = self.seen.isolations.all();
+        self.statuses
+            .extend(isolated.map(|(key, _)| Name::clone(&key.namespace)));
+    }
+
+    /// Whether there is anything to isolate, or to clean up.
+    pub fn has_work(&self) -> bool {
+        let seen = &self.seen;
+        seen.is_synced()
+            && (seen.isolations.all().next().is_some()
+                || seen.rules.all().next().is_some()
+                || seen.policies.all().any(|(_, policy)| policy.ours)
+                || seen.namespaces.all().any(|(_, note)| note.wants_isolation))
+    }
+
+    /// When to look again, if nothing happens.
+    pub fn due(&mut self) -> Instant {
+        let (now, clock) = (Instant::now(), Timestamp::now());
+        let ended = self.ends.iter().filter(|(_, end)| **end <= clock);
+        let ended: Vec<Name> = ended.map(|(name, _)| Name::clone(name)).collect();
+        let waited = self.waiting.iter().filter(|(_, until)| **until <= now);
+        let waited: Vec<Name> = waited.map(|(name, _)| Name::clone(name)).collect();
+        for name in ended {
+            self.ends.remove(&name);
+            self.policies.insert(name);
+        }
+        for name in waited {
+            self.waiting.remove(&name);
+            self.policies.insert(name);
+        }
+        let end = self.ends.values().min().map(|end| {
+            let wait = Duration::try_from(end.duration_since(clock)).unwrap_or_default();
+            now + wait.min(LONGEST_WAIT)
+        });
+        let wait = self.waiting.values().min().copied();
+        let next = [end, wait].into_iter().flatten().min();
+        next.unwrap_or(now + LONGEST_WAIT).min(now + LONGEST_WAIT)
+    }
+
+    /// The next job, if anybody is due for one and everything is known.
+    pub fn take(&mut self) -> Option<(Name, Job)> {
+        if !self.begin() {
+            return None;
+        }
+        self.refresh();
+        while let Some(namespace) = next(&mut self.policies, &self.busy) {
+            if let Some(job) = self.policy_job(&namespace) {
+                self.busy.insert(Name::clone(&namespace));
+                return Some((namespace, job));
+            }
+            self.statuses.insert(namespace);
+        }
+        while let Some(namespace) = next(&mut self.statuses, &self.busy) {
+            if let Some(job) = self.status_job(&namespace) {
+                self.busy.insert(Name::clone(&namespace));
+                return Some((namespace, job));
+            }
+        }
+        None
+    }
+
+    /// Whether everything was listed; then everybody is due, once.
+    fn begin(&mut self) -> bool {
+        if !self.begun && self.seen.is_synced() && self.store.is_synced() {
+            self.begun = true;
+            self.all_due();
+            tracing::info!("isolation: everything is known");
+        }
+        self.begun
+    }
+
+    fn all_due(&mut self) {
+        let seen = &self.seen;
+        let isolated = seen.isolations.all().map(|(key, _)| &key.namespace);
+        let ruled = seen.rules.all().map(|(key, _)| &key.namespace);
+        let written = seen.policies.all().map(|(key, _)| &key.namespace);
+        let wanting = seen
+            .namespaces
+            .all()
+            .filter(|(_, note)| note.wants_isolation);
+        let wanting = wanting.map(|(key, _)| &key.name);
+        let all = isolated.chain(ruled).chain(written).chain(wanting);
+        self.policies.extend(all.cloned());
+    }
+
+    /// Works out whom changes of the cluster concern.
+    fn refresh(&mut self) {
+        if self.dns_is_old {
+            self.dns_is_old = false;
+            let dns = Dns::find(self.store.snapshot(), &self.config);
+            if dns != self.dns {
+                self.dns = dns;
+                self.all_due();
+            }
+        }
+        if self.touched.is_empty() {
+            return;
+        }
+        let touched = std::mem::take(&mut self.touched);
+        let listed = self.config.allowed_ingress_namespaces.iter();
+        let mut listed = listed.chain(&self.config.gateway_namespaces);
+        if listed.any(|name| touched.contains(name.as_str())) {
+            self.all_due();
+        }
+        let rules = self.seen.rules.all();
+        let concerned = rules.filter(|(_, rule)| is_about(rule, &touched));
+        self.policies
+            .extend(concerned.map(|(key, _)| Name::clone(&key.namespace)));
+        let isolated = self.seen.isolations.all().map(|(key, _)| &key.namespace);
+        let isolated = isolated.filter(|namespace| touched.contains(*namespace));
+        self.policies.extend(isolated.cloned());
+    }
+}
+
+/// The first that nobody works at.
+fn next(due: &mut BTreeSet<Name>, busy: &BTreeSet<Name>) -> Option<Name> {
+    let found = due.iter().find(|name| !busy.contains(*name)).cloned()?;
+    due.remove(&found);
+    Some(found)
+}
+
+/// Whether a rule names one of these namespaces.
+fn is_about(rule: &IsolationRule, namespaces: &BTreeSet<Name>) -> bool {
+    let peer = &rule.spec.peer;
+    let service = peer.service.as_ref().map(|s| s.namespace.as_str());
+    let named = [
+        peer.namespace.as_deref(),
+        service,
+        rule.metadata.namespace.as_deref(),
+    ];
+    named
+        .into_iter()
+        .flatten()
+        .any(|name| namespaces.contains(name))
+}
+
+fn namespace_note<K: Resource>(object: &PartialObjectMeta<K>) -> NamespaceNote {
+    let value = object.annotations().get(KUBESPHERE.0);
+    NamespaceNote {
+        wants_isolation: value.is_some_and(|value| value == KUBESPHERE.1),
+        terminating: object.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// A namespace is in itself.
+fn namespace_key(key: ObjectKey) -> ObjectKey {
+    ObjectKey::new(key.name, "")
+}

@@ -1,0 +1,145 @@
+//! What became of jobs.
+
+use super::{Desk, Name};
+use crate::isolation::api::Refusal;
+use crate::isolation::duty::Duty;
+use crate::isolation::jobs::{Done, Written};
+use crate::isolation::notices::{Notice, Reason};
+use crate::isolation::owned::Owned;
+use crate::isolation::report::notice;
+use crate::isolation::seen::key;
+use crate::metrics::{Isolated, Trouble};
+use ringfence_api::SINGLETON;
+use ringfence_policy::model::ObjectKey;
+use tokio::time::Instant;
+
+impl Desk {
+    /// Takes what became of a job.
+    pub fn done(&mut self, done: Done) {
+        let Done {
+            namespace,
+            written,
+            refusal,
+        } = done;
+        self.busy.remove(&namespace);
+        match refusal {
+            None => {
+                self.failures.remove(&namespace);
+                self.wrote(&namespace, written);
+            }
+            // The watches say so too.
+            Some(Refusal::Gone) => drop(self.failures.remove(&namespace)),
+            Some(Refusal::Changed(why)) => {
+                self.wrote_some(written);
+                self.failed(namespace, why, false);
+            }
+            Some(Refusal::Failed(why)) => {
+                self.wrote_some(written);
+                self.failed(namespace, why, true);
+            }
+        }
+    }
+
+    fn failed(&mut self, namespace: Name, why: String, is_error: bool) {
+        let (retry, known) = self.failures.entry(Name::clone(&namespace)).or_default();
+        let wait = retry.failed();
+        if is_error {
+            self.health.metrics.failed(Trouble::Isolation);
+        }
+        if *known != why {
+            tracing::warn!(
+                namespace = &*namespace,
+                why,
+                "isolation: a write failed; it is tried again"
+            );
+            *known = why;
+        }
+        self.statuses.insert(Name::clone(&namespace));
+        self.waiting.insert(namespace, Instant::now() + wait);
+    }
+
+    fn wrote(&mut self, namespace: &Name, written: Written) {
+        let Written::Duty(duty, object) = written else {
+            self.wrote_some(written);
+            return;
+        };
+        self.policies.insert(Name::clone(namespace));
+        let key = ObjectKey::new(Name::clone(namespace), ringfence_isolation::POLICY);
+        if let Some(policy) = object.as_deref().and_then(Owned::read) {
+            self.seen.policies.created(key.clone(), policy);
+        }
+        let isolation = self.seen.isolation(namespace);
+        let reason = match &duty {
+            Duty::Nothing | Duty::Foreign | Duty::Enable(_) => return,
+            Duty::Disable(..) => {
+                let key = ObjectKey::new(Name::clone(namespace), SINGLETON);
+                self.seen.isolations.deleted(&key);
+                return;
+            }
+            Duty::Create(_) => Reason::Enabled,
+            Duty::Update(_) if self.is_drift(namespace, &duty) => Reason::DriftRepaired,
+            Duty::Update(_) => {
+                self.health.metrics.wrote(Isolated::Changed);
+                self.remember(namespace, duty);
+                return;
+            }
+            Duty::Delete(..) => Reason::Disabled,
+        };
+        let (what, note) = match reason {
+            Reason::Enabled => (Isolated::Enabled, "the namespace is isolated"),
+            Reason::DriftRepaired => (
+                Isolated::Repaired,
+                "somebody changed NetworkPolicy ringfence-isolation; it is as before",
+            ),
+            _ => (
+                Isolated::Disabled,
+                "NetworkPolicy ringfence-isolation is deleted",
+            ),
+        };
+        self.health.metrics.wrote(what);
+        tracing::info!(namespace = &**namespace, note, "isolation");
+        if let Some(isolation) = isolation {
+            self.notices
+                .tell(notice(reason, isolation, note.to_owned()));
+        } else {
+            self.notices
+                .tell(Notice::of_namespace(reason, namespace, note));
+        }
+        if matches!(duty, Duty::Delete(..)) {
+            self.seen.policies.deleted(&key);
+        }
+        self.remember(namespace, duty);
+    }
+
+    fn remember(&mut self, namespace: &Name, duty: Duty) {
+        match duty {
+            Duty::Create(object) | Duty::Update(object) => {
+                drop(self.last.insert(Name::clone(namespace), object));
+            }
+            _ => {
+                self.last.remove(namespace);
+                self.contests.remove(namespace);
+            }
+        }
+    }
+
+    fn wrote_some(&mut self, written: Written) {
+        let Written::Status {
+            rules,
+            isolation,
+            notices,
+        } = written
+        else {
+            return;
+        };
+        for rule in rules {
+            self.seen.rules.wrote(key(&rule), rule);
+        }
+        if let Some(isolation) = isolation {
+            self.seen.isolations.wrote(key(&*isolation), *isolation);
+        }
+        for notice in notices {
+            self.notices.tell(notice);
+        }
+    }
+}

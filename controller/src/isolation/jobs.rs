@@ -1,0 +1,128 @@
+//! Writes, one after the other for each namespace.
+
+use super::api::{Refusal, Server};
+use super::duty::Duty;
+use super::notices::Notice;
+use kube::api::DynamicObject;
+use ringfence_api::{IsolationRule, NamespaceIsolation, SINGLETON};
+use ringfence_policy::model::Name;
+use serde_json::Value;
+
+/// What is to be written.
+#[derive(Debug)]
+pub enum Job {
+    /// About the policy.
+    Duty(Duty),
+    /// Statuses, and what to tell when they are in.
+    Status(Vec<StatusWrite>, Vec<Notice>),
+}
+
+/// One status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusWrite {
+    /// The rule; `None` for the `NamespaceIsolation`.
+    pub rule: Option<Name>,
+    /// `{"status": ...}`
+    pub patch: Value,
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub struct Done {
+    /// Of this namespace.
+    pub namespace: Name,
+    /// What was written.
+    pub written: Written,
+    /// Why not all of it was.
+    pub refusal: Option<Refusal>,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub enum Written {
+    /// Something about the policy, and the object as it is now.
+    Duty(Duty, Option<Box<DynamicObject>>),
+    /// These statuses.
+    Status {
+        /// Of rules.
+        rules: Vec<IsolationRule>,
+        /// Of the `NamespaceIsolation`.
+        isolation: Option<Box<NamespaceIsolation>>,
+        /// What to tell.
+        notices: Vec<Notice>,
+    },
+}
+
+// === impl Job ===
+
+impl Job {
+    /// Does it.
+    pub async fn run(self, server: &Server, namespace: Name) -> Done {
+        let (written, refusal) = match self {
+            Self::Duty(duty) => carry_out(server, &namespace, duty).await,
+            Self::Status(writes, notices) => statuses(server, &namespace, writes, notices).await,
+        };
+        Done {
+            namespace,
+            written,
+            refusal,
+        }
+    }
+}
+
+async fn carry_out(server: &Server, namespace: &str, duty: Duty) -> (Written, Option<Refusal>) {
+    let object = match &duty {
+        Duty::Nothing | Duty::Foreign => Ok(None),
+        Duty::Enable(isolation) => server.create(isolation).await.map(|()| None),
+        Duty::Disable(uid, version) => server.remove(namespace, uid, version).await.map(|()| None),
+        Duty::Create(object) => server.apply(namespace, object, false).await.map(Some),
+        Duty::Update(object) => server.apply(namespace, object, true).await.map(Some),
+        Duty::Delete(uid, version) => server.delete(namespace, uid, version).await.map(|()| None),
+    };
+    match object {
+        Ok(object) => (Written::Duty(duty, object.map(Box::new)), None),
+        Err(refusal) => (Written::Duty(duty, None), Some(refusal)),
+    }
+}
+
+async fn statuses(
+    server: &Server,
+    namespace: &str,
+    writes: Vec<StatusWrite>,
+    notices: Vec<Notice>,
+) -> (Written, Option<Refusal>) {
+    let (mut rules, mut isolation, mut refusal) = (Vec::new(), None, None);
+    for write in writes {
+        let result = match &write.rule {
+            Some(name) => {
+                let answer = server.status::<IsolationRule>(namespace, name, &write.patch);
+                answer.await.map(|mut rule| {
+                    rule.metadata.managed_fields = None;
+                    rules.push(rule);
+                })
+            }
+            None => {
+                let answer =
+                    server.status::<NamespaceIsolation>(namespace, SINGLETON, &write.patch);
+                answer.await.map(|mut object| {
+                    object.metadata.managed_fields = None;
+                    isolation = Some(Box::new(object));
+                })
+            }
+        };
+        match result {
+            // Whoever is gone needs no status.
+            Ok(()) | Err(Refusal::Gone) => {}
+            Err(why) => {
+                refusal = Some(why);
+                break;
+            }
+        }
+    }
+    let written = Written::Status {
+        rules,
+        isolation,
+        notices,
+    };
+    (written, refusal)
+}
