@@ -64,7 +64,6 @@ e2e-netns: setup build $(if $(filter apiserver,$(OBJECTS)),controlplane)
 
 .PHONY: e2e-kind
 e2e-kind:
-	@scripts/setup.sh kind
 	@e2e/kind/run.sh $(CASE)
 
 # The cluster has the probe's image: `make images`, and load or push it (PROBE_IMAGE=name).

@@ -26,20 +26,13 @@ docker version >/dev/null 2>&1 || fail "no Docker daemon answers; e2e/kind/docke
 # package of an image, and its program
 package() { case $1 in probe) echo ringfence-e2e ;; *) echo "ringfence-$1" ;; esac; }
 
-# Static: the images have no C library. Only with --target are build scripts and procedural
-# macros left as they are.
-flags=()
-for image in $IMAGES; do flags+=(-p "$(package "$image")"); done
-(cd "$ROOT" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --locked --profile "$PROFILE" --target "$TARGET" --bins "${flags[@]}")
-lap "programs ($PROFILE, static)"
-built=${CARGO_TARGET_DIR:-$ROOT/target}/$TARGET/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")
-
 # === What the enforcer's image starts from ===
 
 base() {
   if [ -n "${BASE:-}" ]; then echo "$BASE"; return; fi
   local published=debian:bookworm-slim
-  if docker image inspect $published >/dev/null 2>&1 || inside timeout 60 docker pull -q $published >/dev/null 2>&1; then
+  if docker image inspect $published >/dev/null 2>&1 ||
+    { registry_answers && inside timeout 60 docker pull -q $published >/dev/null 2>&1; }; then
     echo $published
     return
   fi
@@ -52,9 +45,24 @@ base() {
   echo "$own"
 }
 
+# === The programs ===
+
+# Static: the images have no C library. Only with --target are build scripts and procedural
+# macros left as they are.
+flags=()
+for image in $IMAGES; do flags+=(-p "$(package "$image")"); done
+# The enforcer's image starts from something that may have to be made: meanwhile.
 mkdir -p "$OUT"
 context=$(mktemp -d "$KIND_CACHE/image.XXXXXX")
 trap 'rm -rf "$context"' EXIT
+case " $IMAGES " in *" enforcer "*) base >"$context/base" & ;; esac
+based=${!:-}
+(cd "$ROOT" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --locked --profile "$PROFILE" --target "$TARGET" --bins "${flags[@]}")
+lap "programs ($PROFILE, static)"
+built=${CARGO_TARGET_DIR:-$ROOT/target}/$TARGET/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")
+
+# === The images ===
+
 for image in $IMAGES; do
   name=ringfence/$image
   folder=$context/$image; mkdir "$folder"
@@ -63,7 +71,7 @@ for image in $IMAGES; do
   [ "$image" != probe ] || cp "$folder/program" "$OUT/ringfence-e2e"
   # An image of the same content is not made again.
   base=
-  [ "$image" != enforcer ] || base=$(base)
+  [ "$image" != enforcer ] || { wait "$based"; base=$(cat "$context/base"); }
   case $image in
   enforcer) dockerfile=Dockerfile.enforcer; arguments=(--build-arg "BASE=$base") ;;
   probe) dockerfile=Dockerfile.static; arguments=(--build-arg USER=0:0) ;;

@@ -4,6 +4,7 @@
 #
 #   PODS=routed|bridge           how pods are plugged in (cni.sh)
 #   PROXY=iptables|nftables      kube-proxy's mode
+#   IPS=ipv4|dual                addresses of pods, Services and nodes
 . "$(dirname "$0")/env.sh"
 
 command -v kind >/dev/null || {
@@ -17,13 +18,23 @@ if inside kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; then
   inside kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG" 2>/dev/null
   exit
 fi
+# As on the netns fabric, so that the documents' ranges mean the same.
+pods=10.16.0.0/14 services=10.96.0.0/16
+case ${IPS:-ipv4} in
+ipv4) subnets=(--subnet 10.102.123.0/24) ;;
+dual)
+  pods+=,fd00:10:16::/48 services+=,fd00:10:96::/112
+  subnets=(--subnet 10.102.123.0/24 --ipv6 --subnet fd00:102::/64)
+  ;;
+*) fail "IPS=$IPS: write ipv4 or dual" ;;
+esac
 image=$("$HERE/node-image.sh")
 SECONDS_AT=$(date +%s%N)
 
 # In a daemon of our own nothing else can be in the way, so that the nodes get the network
 # of the documents (seed 002). kind uses the network called `kind` if there is one.
 if [ -S "$RUN/docker.sock" ] && ! docker network inspect kind >/dev/null 2>&1; then
-  docker network create --subnet 10.102.123.0/24 -o com.docker.network.driver.mtu=1500 kind >/dev/null
+  docker network create "${subnets[@]}" -o com.docker.network.driver.mtu=1500 kind >/dev/null
 fi
 log=$KIND_CACHE/log/cluster
 inside kind create cluster --name "$CLUSTER" --image "$image" --kubeconfig "$KUBECONFIG" --retain --config=- >"$log" 2>&1 <<YAML || {
@@ -31,10 +42,10 @@ kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 networking:
   disableDefaultCNI: true
+  ipFamily: ${IPS:-ipv4}
   kubeProxyMode: ${PROXY:-iptables}
-  # As on the netns fabric, so that the documents' ranges mean the same.
-  podSubnet: 10.16.0.0/14
-  serviceSubnet: 10.96.0.0/16
+  podSubnet: $pods
+  serviceSubnet: $services
 nodes:
 - role: control-plane
 - role: worker

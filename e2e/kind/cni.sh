@@ -15,11 +15,11 @@ bridge) plugin='"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinM
 *) fail "PODS=$PODS: write routed or bridge" ;;
 esac
 
-range_of() { # waits for the controller manager, which gives ranges out
-  local range
+ranges_of() { # waits for the controller manager, which gives ranges out: one of each family
+  local ranges
   for _ in $(seq 240); do
-    range=$(inside kubectl get node "$1" -o jsonpath='{.spec.podCIDR}')
-    [ -z "$range" ] || { echo "$range"; return; }
+    ranges=$(inside kubectl get node "$1" -o jsonpath='{.spec.podCIDRs[*]}')
+    [ -z "$ranges" ] || { echo "$ranges"; return; }
     sleep 0.25
   done
   fail "node $1 has no pod range after a minute"
@@ -27,8 +27,13 @@ range_of() { # waits for the controller manager, which gives ranges out
 
 nodes=$(inside kubectl get nodes -o jsonpath='{.items[*].metadata.name}')
 for node in $nodes; do
-  range=$(range_of "$node")
-  address=$(inside kubectl get node "$node" -o jsonpath='{.status.addresses[?(@.type=="InternalIP")].address}')
+  ranges=$(ranges_of "$node")
+  addresses=$(inside kubectl get node "$node" -o jsonpath='{.status.addresses[?(@.type=="InternalIP")].address}')
+  pools= defaults=
+  for range in $ranges; do
+    case $range in *:*) all=::/0 ;; *) all=0.0.0.0/0 ;; esac
+    pools+="${pools:+, }[{\"subnet\": \"$range\"}]" defaults+="${defaults:+, }{\"dst\": \"$all\"}"
+  done
   # Every refusal is answered (the kernel answers six, then one a second), and pods' own
   # echo requests need no capability.
   docker exec -i "$node" sh -ec '
@@ -39,10 +44,16 @@ for node in $nodes; do
     done' 2>/dev/null <<JSON
 {"cniVersion": "0.3.1", "name": "ringfence-e2e", "plugins": [
   {$plugin, "mtu": 1500, "ipam": {"type": "host-local", "dataDir": "/run/cni-ipam",
-    "ranges": [[{"subnet": "$range"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+    "ranges": [$pools], "routes": [$defaults]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
 JSON
   for other in $nodes; do
-    [ "$other" = "$node" ] || docker exec "$other" ip route replace "$range" via "$address"
+    [ "$other" != "$node" ] || continue
+    for range in $ranges; do
+      for address in $addresses; do
+        # Of the same family.
+        case $range,$address in *:*,*:* | *.*,*.*) docker exec "$other" ip route replace "$range" via "$address" ;; esac
+      done
+    done
   done
 done

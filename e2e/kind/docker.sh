@@ -14,6 +14,10 @@ start() {
   fi
   [ "$(id -u)" -eq 0 ] || fail "no Docker daemon answers (docker version), and only root can start one. Start Docker, or join its group."
   command -v dockerd >/dev/null || fail "dockerd is missing. Debian: apt-get install docker.io"
+  local room memory
+  room=$(($(df --output=avail -k "$KIND_CACHE" | tail -1) / 1000000)) memory=$(($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) / 1000))
+  [ "$room" -ge 10 ] || fail "$room GB are free for $KIND_CACHE; a node image and a cluster want 10 GB"
+  [ "$memory" -ge 2500 ] || fail "$memory MB of memory are free; a cluster of three nodes wants 2500 MB"
   for module in overlay br_netfilter; do modprobe "$module" 2>/dev/null || true; done
   grep -qw overlay /proc/filesystems || fail "the kernel has no overlay file system (modprobe overlay)"
   [ -d /sys/fs/cgroup ] && grep -q ' /sys/fs/cgroup' /proc/mounts || fail "no cgroups are mounted below /sys/fs/cgroup"
@@ -41,19 +45,21 @@ start() {
     sleep 0.25
   done
   tail -5 "$KIND_CACHE/log/dockerd" >&2
+  stop
   fail "the Docker daemon does not answer after 30 s; its log is $KIND_CACHE/log/dockerd"
 }
 
 stop() {
-  [ -f "$RUN/docker.pid" ] || return 0
-  local pid; pid=$(cat "$RUN/docker.pid")
-  kill "$pid" 2>/dev/null || true
-  for _ in $(seq 120); do
-    [ -d "/proc/$pid" ] || break
-    sleep 0.25
-  done
-  [ ! -d "/proc/$pid" ] || fail "the Docker daemon (process $pid) does not end"
-  ip netns del "$OWN"
+  [ -d "$RUN" ] || return 0
+  local pid; pid=$(cat "$RUN/docker.pid" 2>/dev/null || true)
+  if [ -n "$pid" ] && kill "$pid" 2>/dev/null; then
+    for _ in $(seq 120); do
+      [ -d "/proc/$pid" ] || break
+      sleep 0.25
+    done
+    [ ! -d "/proc/$pid" ] || fail "the Docker daemon (process $pid) does not end"
+  fi
+  ip netns del "$OWN" 2>/dev/null || true
   rm -rf "$RUN"
 }
 

@@ -32,6 +32,12 @@ kubernetes_version() {
   awk '$1 == "k8s.io/kubernetes" && $2 ~ /^v/ { print $2; exit }' "$ROOT/e2e/controlplane/go.mod"
 }
 
+# Whether the registry of published images answers. Any HTTP answer will do: it wants to know
+# who asks.
+registry_answers() {
+  [ "$(curl -s -o /dev/null -m 5 -w '%{http_code}' https://registry-1.docker.io/v2/ || true)" = 401 ]
+}
+
 say() { printf 'kind: %s\n' "$*" >&2; }
 fail() { printf 'kind: %s\n' "$*" >&2; exit 1; }
 

@@ -19,9 +19,7 @@ if [ "${NODE_IMAGE:-}" != own ]; then
     echo "$published"
     exit
   fi
-  # Any HTTP answer will do: the registry wants to know who asks.
-  if [ "$(curl -s -o /dev/null -m 5 -w '%{http_code}' https://registry-1.docker.io/v2/ || true)" = 401 ] &&
-    inside docker pull -q "$published" >"$KIND_CACHE/log/pull" 2>&1; then
+  if registry_answers && inside docker pull -q "$published" >"$KIND_CACHE/log/pull" 2>&1; then
     say "node image: $published, from its registry"
     echo "$published"
     exit
@@ -38,13 +36,15 @@ if docker image inspect "$image" >/dev/null 2>&1; then
   exit
 fi
 say "node image: $image, made here from Go modules and Debian packages (no registry answers)"
-"$ROOT/e2e/controlplane/build.sh" "$CONTROLPLANE" nodes
-lap "Kubernetes' programs"
-(cd "$HERE/pause" && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags="-s -w" -o "$KIND_CACHE/bin/pause" .)
 root=$KIND_CACHE/root
+# One waits for the network, the other for the processors.
 "$HERE/debian.sh" "$root" systemd systemd-sysv dbus iproute2 iptables nftables ipset conntrack kmod procps ethtool \
-  socat mount ebtables containerd runc ca-certificates jq hostname util-linux containernetworking-plugins
-SECONDS_AT=$(date +%s%N)
+  socat mount ebtables containerd runc ca-certificates jq hostname util-linux containernetworking-plugins >&2 &
+debian=$!
+"$ROOT/e2e/controlplane/build.sh" "$CONTROLPLANE" nodes
+(cd "$HERE/pause" && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags="-s -w" -o "$KIND_CACHE/bin/pause" .)
+wait "$debian"
+lap "Kubernetes' programs, Debian root"
 
 context=$(mktemp -d "$KIND_CACHE/image.XXXXXX")
 trap 'rm -rf "$context"' EXIT

@@ -60,11 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-        PathBuf::from,
-    );
-    let programs = match Programs::find(&folder) {
+    let programs = match Programs::find(&programs()) {
         Ok(programs) => programs,
         Err(error) if std::env::var_os("CI").is_some() => return Err(error),
         Err(error) => {
@@ -249,7 +245,7 @@ impl Lab<'_> {
     fn delete_set(&self) -> Result<()> {
         let sets: Api<DaemonSet> = Api::namespaced(self.server.client(), SYSTEM);
         self.delete(&sets, NAME)?;
-        self.until("the DaemonSet is gone", || {
+        until("the DaemonSet is gone", || {
             Ok(self.server.block_on(sets.get_opt(NAME))?.is_none())
         })
     }
@@ -267,35 +263,34 @@ impl Lab<'_> {
     /// Until the API server has seen that the agent may do nothing any more.
     fn without_rights(&self) -> Result<()> {
         let kubeconfig = self.server.kubeconfig(Identity::Enforcer);
-        let kubectl = self.kubectl();
+        let kubectl = programs().join("kubectl");
         let command = format!(
             "{} --kubeconfig={} get namespace {SYSTEM} 2>&1 || true",
             kubectl.display(),
             kubeconfig.display()
         );
-        self.until("its rights are gone", || {
+        until("its rights are gone", || {
             let said = self.node()?.exec("sh", &["-c", &command], "")?;
             Ok(said.contains("Forbidden"))
         })
     }
+}
 
-    fn kubectl(&self) -> PathBuf {
-        std::env::var_os("CONTROLPLANE_BIN")
-            .map_or_else(
-                || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-                PathBuf::from,
-            )
-            .join("kubectl")
-    }
+/// Where the control plane's programs are.
+fn programs() -> PathBuf {
+    std::env::var_os("CONTROLPLANE_BIN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
+        PathBuf::from,
+    )
+}
 
-    fn until(&self, what: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !so()? {
-            ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-            std::thread::sleep(LOOK);
-        }
-        Ok(())
+fn until(what: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !so()? {
+        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(LOOK);
     }
+    Ok(())
 }
 
 fn set() -> Value {

@@ -1,10 +1,9 @@
 //! What a packet that went wrong has crossed.
 
 use super::stage::Stage;
-use crate::fabric::Node;
 use crate::truth::Row;
 use anyhow::Result;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Tables in which Ringfence has rules.
@@ -12,27 +11,31 @@ const TABLES: [&str; 3] = ["mangle", "filter", "security"];
 /// Lines shown of one set.
 const MEMBERS: usize = 30;
 
-/// Counts from zero, repeats the probe, and shows on every node the rules that counted
-/// it, those of the same chains that looked it up in a set in vain, these sets, and the
-/// flow's conntrack entries.
+/// Repeats the probe, and shows on every node the rules that counted it meanwhile, those of
+/// the same chains that looked it up in a set in vain, these sets, and the flow's conntrack
+/// entries. Changes nothing: the counters of a cluster belong to others.
 pub fn diagnose(stage: &Stage, row: &Row) -> String {
     report(stage, row).unwrap_or_else(|error| format!("(no diagnosis: {error:#})"))
 }
 
 fn report(stage: &Stage, row: &Row) -> Result<String> {
     let cell = &row.cell;
-    let shot = stage.shot(cell)?;
-    let (tables, save) = if cell.v4 {
-        ("iptables", "iptables-save")
+    let sent = stage.call(cell)?;
+    let save = if cell.v4 {
+        "iptables-save"
     } else {
-        ("ip6tables", "ip6tables-save")
+        "ip6tables-save"
     };
-    for node in stage.world()?.nodes() {
-        for table in TABLES {
-            node.output(tables, &["-w", "5", "-t", table, "-Z"], "")?;
-        }
-    }
-    let again = stage.net()?.fire(std::slice::from_ref(&shot))?;
+    let nodes = stage.node_names();
+    let rules = || -> Result<Vec<String>> {
+        let places = nodes.iter().flat_map(|n| TABLES.map(|table| (n, table)));
+        places
+            .map(|(node, table)| stage.on_node(node, save, &["-c", "-t", table]))
+            .collect()
+    };
+    let before = rules()?;
+    let again = stage.fire(vec![(cell.from.clone(), sent.clone())])?;
+    let after = rules()?;
     let mut text = format!("packet: {}\n", row.expected.flow);
     for observation in again {
         let _ = writeln!(
@@ -41,16 +44,11 @@ fn report(stage: &Stage, row: &Row) -> Result<String> {
             observation.outcome, observation.detail
         );
     }
-    for node in stage.world()?.nodes() {
-        let _ = writeln!(
-            text,
-            "--- {} (nsenter --net={})",
-            node.name(),
-            node.netns().path()
-        );
+    let mut counted = before.iter().zip(&after).map(|(b, a)| difference(b, a));
+    for node in &nodes {
+        let _ = writeln!(text, "--- {node} ({})", stage.door(node)?);
         let mut sets = BTreeSet::new();
-        for table in TABLES {
-            let rules = said(node, save, &["-c", "-t", table])?;
+        for (table, rules) in TABLES.into_iter().zip(&mut counted) {
             for rule in crossed(&rules) {
                 let _ = writeln!(text, "{table} {rule}");
                 let words: Vec<&str> = rule.split_whitespace().collect();
@@ -63,25 +61,36 @@ fn report(stage: &Stage, row: &Row) -> Result<String> {
             }
         }
         for set in sets {
-            let members = said(node, "ipset", &["list", &set])?;
+            let members = stage.on_node(node, "ipset", &["list", &set])?;
             let shown: Vec<&str> = members.lines().take(MEMBERS).collect();
             let _ = writeln!(text, "{}", shown.join("\n"));
         }
-        let (source, target) = (shot.source.to_string(), shot.target.to_string());
+        let (source, target) = (sent.source.to_string(), sent.target.to_string());
         let family = if cell.v4 { "ipv4" } else { "ipv6" };
-        let flows = said(
-            node,
-            "conntrack",
-            &["-L", "-f", family, "-s", &source, "-d", &target],
-        )?;
-        text.push_str(&flows);
+        let args = ["-L", "-f", family, "-s", &source, "-d", &target];
+        text.push_str(&stage.on_node(node, "conntrack", &args)?);
     }
     Ok(text)
 }
 
-fn said(node: &Node, program: &str, args: &[&str]) -> Result<String> {
-    let output = node.output(program, args, "")?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+/// The lines of `iptables-save -c`, each with what it has counted between two looks. A rule
+/// that is new has counted all of it.
+fn difference(before: &str, after: &str) -> String {
+    let count = |line: &str| -> Option<(u64, String)> {
+        let (count, rule) = line.strip_prefix('[')?.split_once("] ")?;
+        let (packets, _) = count.split_once(':')?;
+        Some((packets.parse().ok()?, rule.to_owned()))
+    };
+    let known: BTreeMap<String, u64> = before
+        .lines()
+        .filter_map(count)
+        .map(|(n, rule)| (rule, n))
+        .collect();
+    let lines = after.lines().filter_map(count).map(|(packets, rule)| {
+        let before = known.get(&rule).copied().unwrap_or_default();
+        format!("[{}] {rule}\n", packets.saturating_sub(before))
+    });
+    lines.collect()
 }
 
 /// Our rules that counted a packet, and those with a set in chains that it went through.
@@ -104,29 +113,41 @@ fn crossed(rules: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Whether a line of `iptables-save -c` has a counter that is not zero.
+/// Whether a line of [`difference`] has counted something.
 fn counted(line: &str) -> bool {
-    line.starts_with('[') && !line.starts_with("[0:")
+    line.starts_with('[') && !line.starts_with("[0]")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{counted, crossed};
+    use super::{counted, crossed, difference};
 
     #[test]
     fn only_rules_that_counted_a_packet() {
-        assert!(counted("[2:120] -A RF-FWD -j RETURN"));
-        assert!(!counted("[0:0] -A RF-FWD -j RETURN"));
+        assert!(counted("[2] -A RF-FWD -j RETURN"));
+        assert!(!counted("[0] -A RF-FWD -j RETURN"));
         assert!(!counted(":RF-FWD - [2:120]"));
     }
+
+    #[test]
+    fn what_was_counted_between_two_looks() {
+        let before = "*mangle\n:RF-A - [0:0]\n[7:420] -A RF-A -j RF-B\n[5:300] -A RF-B -j DROP\n";
+        let after = "*mangle\n:RF-A - [0:0]\n[9:540] -A RF-A -j RF-B\n[5:300] -A RF-B -j DROP\n\
+                     [1:60] -A RF-B -j RF-C\n";
+        assert_eq!(
+            difference(before, after),
+            "[2] -A RF-A -j RF-B\n[0] -A RF-B -j DROP\n[1] -A RF-B -j RF-C\n"
+        );
+    }
+
     #[test]
     fn a_set_that_was_asked_in_vain_is_shown() {
-        let asked = "[0:0] -A RF-PI-1 -m set --match-set RF4-1 src -j RF-PASS";
+        let asked = "[0] -A RF-PI-1 -m set --match-set RF4-1 src -j RF-PASS";
         let text = format!(
-            "[1:60] -A RF-SI-1 -j RF-PI-1\n{asked}\n\
-             [0:0] -A RF-PI-2 -m set --match-set RF4-2 src -j RF-PASS\n\
-             [1:60] -A FORWARD -j KUBE-FORWARD"
+            "[1] -A RF-SI-1 -j RF-PI-1\n{asked}\n\
+             [0] -A RF-PI-2 -m set --match-set RF4-2 src -j RF-PASS\n\
+             [1] -A FORWARD -j KUBE-FORWARD"
         );
-        assert_eq!(crossed(&text), ["[1:60] -A RF-SI-1 -j RF-PI-1", asked]);
+        assert_eq!(crossed(&text), ["[1] -A RF-SI-1 -j RF-PI-1", asked]);
     }
 }

@@ -103,7 +103,8 @@ impl Expect {
         Some(last.is_none_or(|(.., allowed)| *allowed))
     }
 
-    /// The cells in this world. A pair without a common address family is an error.
+    /// The cells in this world. A pair without a common address family is an error, unless one
+    /// of them has no address here at all: an IPv6 host outside of a cluster without IPv6.
     pub(super) fn cells(&self, names: &Names) -> Result<Vec<Cell>> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         if self.matrix {
@@ -133,7 +134,7 @@ impl Expect {
                 }
             }
             ensure!(
-                cells.len() > before,
+                cells.len() > before || source.is_empty() || target.is_empty(),
                 "{from} and {to} have no address family in common"
             );
         }
@@ -149,6 +150,12 @@ impl Expect {
     /// Whom the pairs name.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.pairs.iter().flat_map(|(from, to)| [*from, *to])
+    }
+
+    /// Whether nothing is asked any more when these hosts are left out.
+    pub fn is_left_empty_without(&self, left_out: impl Fn(&str) -> bool) -> bool {
+        let asked = |(from, to): &(&str, &str)| !left_out(from) && !left_out(to);
+        !self.matrix && !self.pairs.iter().any(asked)
     }
 
     /// A title for the table.
@@ -180,6 +187,13 @@ mod tests {
     #[test_case("x/a", "x/ab" => false; "no prefixes")]
     fn patterns(pattern: &str, name: &str) -> bool {
         matches(pattern, name)
+    }
+
+    #[test_case(&cells(&[], &[("x/a", "six"), ("x/a", "x/b")]), false; "a pair is left")]
+    #[test_case(&cells(&[], &[("x/a", "six"), ("six", "x/b")]), true; "none is left")]
+    #[test_case(&matrix(&[]).and(&[("x/a", "six")]), false; "the matrix is left")]
+    fn without_a_host(expect: &Expect, empty: bool) {
+        assert_eq!(expect.is_left_empty_without(|name| name == "six"), empty);
     }
 
     #[test]

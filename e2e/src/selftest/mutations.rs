@@ -199,6 +199,30 @@ pub const ALL: &[Mutation] = &[
         },
     ),
     mutation(
+        "node-judged",
+        "what a node sends to its own pods is judged: kubelet's probes fail",
+        &["a-node-reaches-its-own-pods-and-they-it/cross-bridge"],
+        |stage| {
+            let everybody = |rule: &str| {
+                let condition = "-m addrtype ! --src-type LOCAL ";
+                Some(if rule.starts_with("-A OUTPUT ") {
+                    rule.replace(condition, "")
+                } else {
+                    rule.to_owned()
+                })
+            };
+            ["mangle", "filter", "security"]
+                .iter()
+                .try_for_each(|table| rules(stage, &BOTH, table, everybody))
+        },
+    ),
+    mutation(
+        "node-traffic-not-judged",
+        "with --node-traffic=enforce, what pods send to their node is not looked at",
+        &["a-pods-traffic-to-its-node-is-judged-when-asked-for/cross-bridge"],
+        |stage| rules(stage, &BOTH, "mangle", drops("-A INPUT ")),
+    ),
+    mutation(
         "refusal-silent",
         "what is denied is dropped where it should be refused",
         &["default-deny-ingress/same-routed"],

@@ -175,17 +175,17 @@ mod tests {
         Seen::Unknown("forbidden".into())
     }
 
-    #[test_case(Seen::There, Seen::There, Judgement::Stays; "an update, a drain, a restart")]
-    #[test_case(unknown(), Seen::There, Judgement::Stays; "no right to see namespaces")]
-    #[test_case(Seen::There, Seen::Leaving, Judgement::Removed; "the set is being deleted")]
-    #[test_case(Seen::There, Seen::Gone, Judgement::Removed; "the set is gone")]
-    #[test_case(Seen::Leaving, Seen::There, Judgement::Removed; "the namespace goes first")]
-    #[test_case(Seen::Leaving, unknown(), Judgement::Removed; "rights go with the namespace")]
-    #[test_case(Seen::Gone, Seen::Gone, Judgement::Removed; "all is gone")]
-    #[test_case(Seen::There, unknown(), Judgement::Unsure("forbidden".into()); "rights go first")]
-    #[test_case(unknown(), unknown(), Judgement::Unsure("forbidden".into()); "the API server is away")]
-    fn judges(namespace: Seen, set: Seen, expected: Judgement) {
-        assert_eq!(judge(namespace, set), expected);
+    #[test_case(Seen::There, Seen::There, &Judgement::Stays; "an update, a drain, a restart")]
+    #[test_case(unknown(), Seen::There, &Judgement::Stays; "no right to see namespaces")]
+    #[test_case(Seen::There, Seen::Leaving, &Judgement::Removed; "the set is being deleted")]
+    #[test_case(Seen::There, Seen::Gone, &Judgement::Removed; "the set is gone")]
+    #[test_case(Seen::Leaving, Seen::There, &Judgement::Removed; "the namespace goes first")]
+    #[test_case(Seen::Leaving, unknown(), &Judgement::Removed; "rights go with the namespace")]
+    #[test_case(Seen::Gone, Seen::Gone, &Judgement::Removed; "all is gone")]
+    #[test_case(Seen::There, unknown(), &Judgement::Unsure("forbidden".into()); "rights go first")]
+    #[test_case(unknown(), unknown(), &Judgement::Unsure("forbidden".into()); "the API server is away")]
+    fn judges(namespace: Seen, set: Seen, expected: &Judgement) {
+        assert_eq!(&judge(namespace, set), expected);
     }
 
     #[test_case(r#"{"reason": "NotFound", "code": 404, "details": {"name": "enforcer"}}"#, true; "said by name")]

@@ -5,6 +5,7 @@ use crate::case::{Case, Step};
 use crate::fabric::{Lab, PodKind, Services, Topology};
 use crate::probe::has_sctp;
 use ringfence_policy::model::Protocol;
+use std::net::IpAddr;
 
 /// Ranges of the netns fabric's own addresses, as documents and cases write them.
 const OWN_ADDRESSES: [&str; 3] = ["10.102.123.", "fd00:10:", "fd00:102:"];
@@ -69,9 +70,20 @@ fn expected(lab: &Lab, case: &Case, expect: &Expect) -> Option<String> {
         return Some("this kernel has no SCTP sockets".into());
     }
     let externals = Topology::new(PodKind::Routed, case.nodes).externals;
-    expect.names().find_map(|name| {
-        let external = externals.iter().find(|e| e.name == name)?;
-        let missing = !lab.has_outside(name);
-        missing.then(|| format!("needs {} outside of the cluster", external.address))
-    })
+    let address = |name: &str| Some(externals.iter().find(|e| e.name == name)?.address);
+    // Those of a family that the cluster has not are left out, as pods' addresses of it are.
+    let has_family = |address: IpAddr| lab.has_family(address.is_ipv4());
+    let hosts = || {
+        expect
+            .names()
+            .filter_map(|name| Some((name, address(name)?)))
+    };
+    let missing = hosts().find(|(name, at)| has_family(*at) && !lab.has_outside(name));
+    if let Some((_, address)) = missing {
+        return Some(format!("needs {address} outside of the cluster"));
+    }
+    let left_out = |name: &str| address(name).is_some_and(|at| !has_family(at));
+    expect
+        .is_left_empty_without(left_out)
+        .then(|| "needs IPv6, which the cluster has not".to_owned())
 }

@@ -81,6 +81,27 @@ impl Ground {
         }
     }
 
+    /// What a program printed on a node, whatever its exit status.
+    pub fn on_node(&self, node: &str, program: &str, args: &[&str]) -> Result<String> {
+        match self {
+            Self::Here { world, .. } => {
+                let output = world.node(node)?.output(program, args, "")?;
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+            Self::There(cluster) => cluster.on_node(node, &[&[program], args].concat()),
+        }
+    }
+
+    /// How a reader gets to where the rules of a node are.
+    pub fn door(&self, node: &str) -> Result<String> {
+        Ok(match self {
+            Self::Here { world, .. } => {
+                format!("nsenter --net={}", world.node(node)?.netns().path())
+            }
+            Self::There(cluster) => cluster.door(node),
+        })
+    }
+
     /// Empties every node's conntrack table. Not a cluster's: the connections of its own
     /// programs to the API server would lose their translation, and hang.
     pub fn forget_flows(&self) -> Result<()> {

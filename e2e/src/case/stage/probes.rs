@@ -68,7 +68,7 @@ impl Stage {
     }
 
     /// What a cell sends, wherever its client is.
-    fn call(&self, cell: &Cell) -> Result<Call> {
+    pub(in crate::case) fn call(&self, cell: &Cell) -> Result<Call> {
         let (source, target) = oracle::ends(&self.names(), cell)?;
         // Behind a Service and a node port somebody listens, or kube-proxy answers.
         let listening = is_service(cell) || self.ground.is_listening(target, cell.transport);
@@ -79,6 +79,26 @@ impl Stage {
             listening,
             patience: ANSWER,
         })
+    }
+
+    /// Sends everything at once, each from the host of that name.
+    pub(in crate::case) fn fire(&self, calls: Vec<(String, Call)>) -> Result<Vec<Observation>> {
+        self.ground.fire(calls)
+    }
+
+    /// What a program printed on a node, whatever its exit status.
+    pub(in crate::case) fn on_node(
+        &self,
+        node: &str,
+        program: &str,
+        args: &[&str],
+    ) -> Result<String> {
+        self.ground.on_node(node, program, args)
+    }
+
+    /// How a reader gets to where the rules of a node are.
+    pub(in crate::case) fn door(&self, node: &str) -> Result<String> {
+        self.ground.door(node)
     }
 
     /// Probes cells at once; where silence is expected, it is waited for briefly.

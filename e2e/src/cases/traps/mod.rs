@@ -7,6 +7,7 @@
 mod bridges;
 mod flows;
 mod foreign;
+mod nodes;
 mod restart;
 mod services;
 mod upkeep;
@@ -21,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         services::cases(),
         bridges::cases(),
         foreign::cases(),
+        nodes::cases(),
         restart::cases(),
         upkeep::cases(),
     ]

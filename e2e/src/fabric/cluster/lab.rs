@@ -197,6 +197,12 @@ impl Lab {
             let addresses = self.reachable(real.addresses.clone());
             topology.given.insert(node.name.clone(), addresses);
         }
+        // A host of a family that the cluster has not is like a pod's address of it: not there.
+        for external in &topology.externals {
+            if !self.has_family(external.address.is_ipv4()) {
+                topology.given.insert(external.name.clone(), Vec::new());
+            }
+        }
         topology.externals.retain(|e| self.has_outside(&e.name));
         Ok(())
     }
@@ -276,11 +282,26 @@ impl Lab {
         .with_context(|| format!("running {} on {real}", command.join(" ")))
     }
 
+    /// How a reader gets to where the rules of a node are.
+    pub(super) fn door(&self, node: &str) -> String {
+        let pod = self.enforcer_of(node);
+        format!(
+            "{}: kubectl -n {SYSTEM} exec {pod} --",
+            self.real_name(node)
+        )
+    }
+
     /// Where a reader finds out what is wrong on a node.
     pub(super) fn where_to_look(&self, node: &str) -> String {
+        let pod = self.enforcer_of(node);
+        format!("its log: kubectl -n {SYSTEM} logs {pod}")
+    }
+
+    /// For a shell: the name of a node's enforcer.
+    fn enforcer_of(&self, node: &str) -> String {
         let real = self.real_name(node);
         format!(
-            "its log: kubectl -n {SYSTEM} logs -l {ENFORCER} --field-selector spec.nodeName={real}"
+            "$(kubectl -n {SYSTEM} get pods -l {ENFORCER} --field-selector spec.nodeName={real} -o name)"
         )
     }
 

@@ -217,6 +217,16 @@ impl Cluster {
         self.lab.block_on(try_join_all(waits)).map(drop)
     }
 
+    /// What a program printed on a node, in the enforcer's pod there.
+    pub fn on_node(&self, node: &str, command: &[&str]) -> Result<String> {
+        self.lab.on_node(node, command)
+    }
+
+    /// How a reader gets to where the rules of a node are.
+    pub fn door(&self, node: &str) -> String {
+        self.lab.door(node)
+    }
+
     /// Waits until every node's kube-proxy leads to these endpoints.
     pub fn wait_services(&self, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
         services::wait(&self.lab, &self.topology, endpoints)

@@ -46,8 +46,14 @@ pub(super) async fn start(image: &str, nodes: &[Real]) -> Result<Outside> {
         "--hold",
     ])
     .await?;
-    let network = "{{.NetworkSettings.Networks.kind.IPAddress}}";
+    let network =
+        "{{with .NetworkSettings.Networks.kind}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}";
     let own = docker(&["inspect", "--format", network, NAME]).await?;
+    let own: Vec<IpAddr> = own
+        .split_whitespace()
+        .filter_map(|address| address.parse().ok())
+        .collect();
+    let of_family = |all: &[IpAddr], v4| all.iter().copied().find(|a| a.is_ipv4() == v4);
     let externals = Topology::new(PodKind::Routed, 0).externals;
     // Docker translates what comes from the range of its own bridge.
     let masqueraded = docker(&["network", "inspect", "--format", SUBNETS, "bridge"]).await;
@@ -57,7 +63,8 @@ pub(super) async fn start(image: &str, nodes: &[Real]) -> Result<Outside> {
         .filter_map(|subnet| subnet.parse().ok())
         .collect();
     let usable = |address: &IpAddr| {
-        address.is_ipv4() && !masqueraded.iter().any(|subnet| subnet.contains(address))
+        of_family(&own, address.is_ipv4()).is_some()
+            && !masqueraded.iter().any(|subnet| subnet.contains(address))
     };
     let externals: Vec<_> = externals
         .into_iter()
@@ -65,13 +72,24 @@ pub(super) async fn start(image: &str, nodes: &[Real]) -> Result<Outside> {
         .collect();
     let (mut here, mut there) = (String::new(), String::new());
     for address in externals.iter().map(|e| e.address) {
-        let _ = writeln!(here, "ip addr add {address}/32 dev eth0");
-        let _ = writeln!(there, "ip route replace {address}/32 via {}", own.trim());
+        let via = of_family(&own, address.is_ipv4()).context("an external without a family")?;
+        let (length, at_once) = if address.is_ipv4() {
+            (32, "")
+        } else {
+            (128, " nodad")
+        };
+        let _ = writeln!(here, "ip addr add {address}/{length} dev eth0{at_once}");
+        let _ = writeln!(there, "ip route replace {address}/{length} via {via}");
     }
     for node in nodes {
-        let address = node.addresses.iter().find(|a| a.is_ipv4());
-        let address = address.with_context(|| format!("Node {} has no IPv4 address", node.name))?;
-        for range in node.ranges().filter(|range| !range.contains(':')) {
+        for range in node.ranges() {
+            let v4 = !range.contains(':');
+            // The cluster may have a family that the containers' network has not.
+            if of_family(&own, v4).is_none() {
+                continue;
+            }
+            let address = of_family(&node.addresses, v4)
+                .with_context(|| format!("Node {} has no address beside {range}", node.name))?;
             let _ = writeln!(here, "ip route replace {range} via {address}");
         }
         docker(&["exec", &node.name, "sh", "-ec", &there]).await?;

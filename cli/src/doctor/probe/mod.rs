@@ -1,8 +1,11 @@
 //! Sends the packets of `isolation`: a namespace of its own, two pods on every node, two
 //! policies; all of it is removed afterwards, also after a signal.
 
+mod pods;
+
+use self::pods::{State, manifest, name_of, policies, state, unfit};
 use super::facts::Asked;
-use super::isolation::{CLOSED_BY_CLIENT, CLOSED_BY_SERVER, Fate, Isolation, OPEN, PORTS, Packet};
+use super::isolation::{Fate, Isolation, PORTS, Packet};
 use anyhow::{Context, Result, bail};
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -12,7 +15,7 @@ use kube::{Client, ResourceExt};
 use ringfence_e2e::fabric::cluster::Agent;
 use ringfence_e2e::probe::agent::{Answer, Request};
 use ringfence_e2e::probe::{Call, Outcome, tcp};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,8 +23,6 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-/// Which of the two a pod is.
-const ROLE: &str = "ringfence.dev/doctor";
 /// How long pods may take to start, image and all.
 const START: Duration = Duration::from_secs(90);
 /// How long policies may take to be enforced. It takes a second.
@@ -266,116 +267,6 @@ impl Room {
         K::DynamicType: Default,
     {
         Api::namespaced(self.client.clone(), &self.name)
-    }
-}
-
-/// Why no pod is started there.
-fn unfit(node: &Node) -> Option<String> {
-    let system = node.labels().get("kubernetes.io/os");
-    if let Some(system) = system.filter(|system| *system != "linux") {
-        return Some(format!("its system is {system}"));
-    }
-    let conditions = node
-        .status
-        .iter()
-        .flat_map(|s| s.conditions.iter().flatten());
-    let mut ready = conditions.filter(|c| c.type_ == "Ready" && c.status == "True");
-    ready.next().is_none().then(|| "it is not ready".to_owned())
-}
-
-fn name_of(role: &str, index: usize) -> String {
-    format!("{role}-{index}")
-}
-
-/// Passes the Pod Security level `restricted`.
-fn manifest(name: &str, role: &str, node: &str, image: &str) -> Value {
-    json!({
-        "metadata": { "name": name, "labels": { ROLE: role } },
-        "spec": {
-            "nodeName": node,
-            "automountServiceAccountToken": false,
-            "enableServiceLinks": false,
-            "terminationGracePeriodSeconds": 0,
-            "restartPolicy": "Never",
-            "tolerations": [{ "operator": "Exists" }],
-            "securityContext": {
-                "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
-                "seccompProfile": { "type": "RuntimeDefault" },
-            },
-            "containers": [{
-                "name": "probe", "image": image, "args": ["agent", "--hold"],
-                "securityContext": {
-                    "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
-                    "capabilities": { "drop": ["ALL"] },
-                },
-                "resources": {
-                    "requests": { "cpu": "10m", "memory": "16Mi" },
-                    "limits": { "cpu": "200m", "memory": "64Mi" },
-                },
-            }],
-        },
-    })
-}
-
-/// One for each side: see the ports in `isolation`.
-fn policies() -> [Value; 2] {
-    let selector = |role: &str| json!({ "matchLabels": { ROLE: role } });
-    let ports =
-        |ports: [u16; 2]| json!(ports.map(|port| json!({ "protocol": "TCP", "port": port })));
-    [
-        json!({
-            "metadata": { "name": "server" },
-            "spec": {
-                "podSelector": selector("server"),
-                "policyTypes": ["Ingress"],
-                "ingress": [{
-                    "from": [{ "podSelector": selector("client") }],
-                    "ports": ports([OPEN, CLOSED_BY_CLIENT]),
-                }],
-            },
-        }),
-        json!({
-            "metadata": { "name": "client" },
-            "spec": {
-                "podSelector": selector("client"),
-                "policyTypes": ["Egress"],
-                "egress": [{
-                    "to": [{ "podSelector": selector("server") }],
-                    "ports": ports([OPEN, CLOSED_BY_SERVER]),
-                }],
-            },
-        }),
-    ]
-}
-
-/// How far a pod has come.
-enum State {
-    Runs(Vec<IpAddr>),
-    /// Why not yet.
-    Waits(String),
-    /// Why never.
-    Failed(String),
-}
-
-fn state(pod: &Pod) -> State {
-    let status = pod.status.clone().unwrap_or_default();
-    let addresses = status.pod_ips.iter().flatten();
-    let addresses: Vec<IpAddr> = addresses.filter_map(|ip| ip.ip.parse().ok()).collect();
-    let phase = status.phase.unwrap_or_default();
-    if phase == "Running" && !addresses.is_empty() {
-        return State::Runs(addresses);
-    }
-    let states = status.container_statuses.into_iter().flatten();
-    let waiting = states.filter_map(|c| c.state?.waiting).next();
-    let reason = waiting.as_ref().and_then(|w| w.reason.clone());
-    let reason = reason.or(status.reason).unwrap_or_else(|| phase.clone());
-    let message = waiting.and_then(|w| w.message).or(status.message);
-    let words = message.map_or_else(|| reason.clone(), |text| format!("{reason}: {text}"));
-    let never = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
-    if never.contains(&&*reason) || phase == "Failed" {
-        State::Failed(words)
-    } else {
-        State::Waits(words)
     }
 }
 
