@@ -6,7 +6,6 @@ mod established;
 mod faults;
 mod generated;
 mod hands;
-mod isolation;
 mod router;
 mod seeds;
 mod traps;
@@ -40,7 +39,6 @@ pub fn all() -> Vec<Case> {
         traps::cases(),
         faults::cases(),
         admission::cases(),
-        isolation::cases(),
     ]
     .concat();
     for case in all.iter_mut().filter(|case| SMOKE.contains(&case.name)) {
