@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::isolation::{allow, isolate, migrate, status};
 use crate::{doctor, explain, lint, matrix, render, source::SourceArgs};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -31,6 +32,14 @@ enum Command {
     Checks(lint::ChecksArgs),
     /// Whether the cluster is fit, and isolation works.
     Doctor(doctor::DoctorArgs),
+    /// Give a namespace its fence: others come in only where a rule lets them.
+    Isolate(isolate::IsolateArgs),
+    /// Let somebody in through the fence, or out of it, for as long as is needed.
+    Allow(allow::AllowArgs),
+    /// Who may come into a namespace and who may be reached from it, and who says so.
+    Status(status::StatusArgs),
+    /// Move from another system's isolation.
+    Migrate(migrate::MigrateArgs),
     /// A completion script for your shell, on standard output.
     Completion {
         /// Which shell: `ringfence completion bash | sudo tee /etc/bash_completion.d/ringfence`.
@@ -48,6 +57,10 @@ impl Args {
             Command::Lint(args) => lint::run(&args),
             Command::Checks(args) => lint::run_checks(&args),
             Command::Doctor(args) => doctor::run(&args),
+            Command::Isolate(args) => isolate::run(&args),
+            Command::Allow(args) => allow::run(&args),
+            Command::Status(args) => status::run(&args),
+            Command::Migrate(args) => migrate::run(&args),
             Command::Completion { shell } => {
                 let mut command = Self::command();
                 clap_complete::generate(shell, &mut command, "ringfence", &mut std::io::stdout());

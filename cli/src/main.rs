@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod explain;
+mod isolation;
 mod lint;
 mod matrix;
 mod render;

@@ -1,29 +1,15 @@
 //! Parts of policies in few words, for sentences.
 
-use ringfence_policy::model::{Name, Operator, PortMatch, PortSpec, Selector};
+use ringfence_policy::model::{PortMatch, Selector};
 
 /// A selector as `kubectl -l` takes it: `app=db,tier notin (web)`.
 pub(super) fn selector(selector: &Selector) -> String {
-    let list = |values: &[Name]| values.join(",");
-    let requirements = selector.requirements().iter().map(|r| match &r.operator {
-        Operator::In(values) if values.len() == 1 => format!("{}={}", r.key, values[0]),
-        Operator::In(values) => format!("{} in ({})", r.key, list(values)),
-        Operator::NotIn(values) => format!("{} notin ({})", r.key, list(values)),
-        Operator::Exists => r.key.to_string(),
-        Operator::DoesNotExist => format!("!{}", r.key),
-    });
-    requirements.collect::<Vec<_>>().join(",")
+    selector.to_string()
 }
 
 /// A port: `TCP 80`, `UDP 53-60`, `TCP http`.
 pub(super) fn port(port: &PortMatch) -> String {
-    let protocol = port.protocol;
-    match &port.port {
-        PortSpec::Any => protocol.to_string(),
-        PortSpec::Range(first, last) if first == last => format!("{protocol} {first}"),
-        PortSpec::Range(first, last) => format!("{protocol} {first}-{last}"),
-        PortSpec::Named(name) => format!("{protocol} {name}"),
-    }
+    port.to_string()
 }
 
 /// Words cut to at most this many characters, so that the rest of a sentence stays.
@@ -41,7 +27,7 @@ pub(super) fn short(words: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence_policy::model::{Protocol, Requirement};
+    use ringfence_policy::model::{Name, Operator, PortSpec, Protocol, Requirement};
     use test_case::test_case;
 
     #[test]

@@ -14,7 +14,6 @@ use lab::Lab;
 use ringfence_e2e::controlplane::Programs;
 use ringfence_e2e::fabric::{PodKind, Topology, World};
 use ringfence_e2e::sandbox;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -28,17 +27,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-        PathBuf::from,
-    );
-    let programs = match Programs::find(&folder) {
-        Ok(programs) => programs,
-        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
-        Err(error) => {
-            println!("skipped: {error:#}");
-            return Ok(());
-        }
+    let Some(programs) = Programs::for_tests()? else {
+        return Ok(());
     };
     sandbox::enter()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

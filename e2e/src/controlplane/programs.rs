@@ -44,6 +44,26 @@ impl Programs {
         })
     }
 
+    /// For tests: the programs in `$CONTROLPLANE_BIN`, or those of `make controlplane`.
+    /// `None`, and a line that says so: they are not there.
+    ///
+    /// # Errors
+    /// They are not there although `CI` is set: a test must not be skipped silently.
+    pub fn for_tests() -> Result<Option<Self>> {
+        let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
+            PathBuf::from,
+        );
+        match Self::find(&folder) {
+            Ok(programs) => Ok(Some(programs)),
+            Err(error) if std::env::var_os("CI").is_some() => Err(error),
+            Err(error) => {
+                println!("skipped: {error:#}");
+                Ok(None)
+            }
+        }
+    }
+
     /// The path of one of them.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)

@@ -1,6 +1,7 @@
 //! Labels and label selectors.
 
 use super::Name;
+use std::fmt;
 use std::sync::Arc;
 
 /// An immutable, sorted label map; clones share it.
@@ -99,5 +100,29 @@ impl Selector {
     /// The requirements, sorted.
     pub fn requirements(&self) -> &[Requirement] {
         &self.0
+    }
+}
+
+/// As `kubectl -l` takes it: `app=db,tier notin (web)`; nothing for everything.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, requirement) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{requirement}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = &self.key;
+        match &self.operator {
+            Operator::In(values) if values.len() == 1 => write!(f, "{key}={}", values[0]),
+            Operator::In(values) => write!(f, "{key} in ({})", values.join(",")),
+            Operator::NotIn(values) => write!(f, "{key} notin ({})", values.join(",")),
+            Operator::Exists => f.write_str(key),
+            Operator::DoesNotExist => write!(f, "!{key}"),
+        }
     }
 }

@@ -100,6 +100,19 @@ pub struct PortMatch {
     pub port: PortSpec,
 }
 
+/// `TCP 80`, `UDP 53-60`, `TCP http`, `SCTP`
+impl fmt::Display for PortMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = self.protocol;
+        match &self.port {
+            PortSpec::Any => write!(f, "{protocol}"),
+            PortSpec::Range(first, last) if first == last => write!(f, "{protocol} {first}"),
+            PortSpec::Range(first, last) => write!(f, "{protocol} {first}-{last}"),
+            PortSpec::Named(name) => write!(f, "{protocol} {name}"),
+        }
+    }
+}
+
 /// The port part of a [`PortMatch`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PortSpec {
