@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::isolation::{allow, isolate, migrate, status};
-use crate::{doctor, explain, lint, matrix, render, source::SourceArgs};
+use crate::{doctor, explain, lint, matrix, preview, render, source::SourceArgs};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ringfence_policy::Settings;
@@ -28,6 +28,8 @@ enum Command {
     Render(render::RenderArgs),
     /// What is risky about NetworkPolicies, Services and Namespaces.
     Lint(lint::LintArgs),
+    /// What applying manifests cuts and opens, before it is done.
+    Preview(preview::PreviewArgs),
     /// The checks that lint and the webhook make, and what each means.
     Checks(lint::ChecksArgs),
     /// Whether the cluster is fit, and isolation works.
@@ -55,6 +57,7 @@ impl Args {
             Command::Matrix(args) => matrix::run(&args),
             Command::Render(args) => render::run(&args),
             Command::Lint(args) => lint::run(&args),
+            Command::Preview(args) => preview::run(&args),
             Command::Checks(args) => lint::run_checks(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Isolate(args) => isolate::run(&args),

@@ -6,6 +6,7 @@ mod explain;
 mod isolation;
 mod lint;
 mod matrix;
+mod preview;
 mod render;
 mod source;
 mod target;

@@ -1,11 +1,14 @@
 //! Where the objects come from, and what was odd about them.
 
 use anyhow::{Context, Result};
-use ringfence_cluster::{Cause, Problem, Severity};
+use ringfence_checks::Facts;
+use ringfence_cluster::{Cause, Kubernetes, Problem, Severity};
 use ringfence_policy::Snapshot;
 use ringfence_policy::snapshot::Kind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Flags that name the source of the objects.
 #[derive(Debug, clap::Args)]
@@ -66,11 +69,7 @@ impl SourceArgs {
     }
 
     fn load_cluster(&self) -> Result<(Snapshot, Vec<Problem>)> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")?;
-        runtime.block_on(ringfence_cluster::load_cluster(
+        runtime()?.block_on(ringfence_cluster::load_cluster(
             self.kubeconfig.as_deref(),
             &Kind::ALL,
         ))
@@ -85,4 +84,33 @@ impl SourceArgs {
             }
         }
     }
+}
+
+/// A server that has not told its facts by then does without.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// What else a cluster tells, once. What is not told in time stays unknown, and whoever
+/// needs it says so.
+pub async fn facts(kubernetes: Kubernetes) -> Facts {
+    let (sender, mut facts) = tokio::sync::watch::channel(Arc::new(Facts::default()));
+    let looking = tokio::spawn(kubernetes.facts(sender));
+    let _ = tokio::time::timeout(PATIENCE, facts.changed()).await;
+    looking.abort();
+    let facts = facts.borrow();
+    Facts::clone(&facts)
+}
+
+/// A cluster's objects and facts.
+pub fn cluster_with_facts(kubeconfig: Option<&Path>) -> Result<(Snapshot, Facts)> {
+    runtime()?.block_on(async {
+        let (snapshot, _) = ringfence_cluster::load_cluster(kubeconfig, &Kind::ALL).await?;
+        Ok((snapshot, facts(Kubernetes::new(kubeconfig).await?).await))
+    })
 }

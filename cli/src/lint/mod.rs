@@ -22,7 +22,7 @@ use judge::Outcome;
 use ringfence_checks::{Config, Level};
 use ringfence_cluster::Cause;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// `ringfence lint`
@@ -147,16 +147,19 @@ fn exit_code(outcome: &Outcome, fail_on: Level) -> ExitCode {
     }
 }
 
-fn config(args: &LintArgs) -> Result<Config> {
-    let mut config = match &args.config {
-        None => Config::default(),
-        Some(path) => {
-            let about = || format!("--config {}", path.display());
-            let text = fs::read_to_string(path).with_context(about)?;
-            let value = serde_saphyr::from_str(&text).with_context(about)?;
-            Config::from_value(&value).with_context(about)?
-        }
+/// The configuration in a file; without one, the default.
+pub(crate) fn read_config(path: Option<&Path>) -> Result<Config> {
+    let Some(path) = path else {
+        return Ok(Config::default());
     };
+    let about = || format!("--config {}", path.display());
+    let text = fs::read_to_string(path).with_context(about)?;
+    let value = serde_saphyr::from_str(&text).with_context(about)?;
+    Config::from_value(&value).with_context(about)
+}
+
+fn config(args: &LintArgs) -> Result<Config> {
+    let mut config = read_config(args.config.as_deref())?;
     match args.profile {
         Some(Profile::Baseline) => config.profile = ringfence_checks::config::Profile::Baseline,
         Some(Profile::Strict) => config.profile = ringfence_checks::config::Profile::Strict,

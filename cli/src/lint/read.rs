@@ -1,6 +1,7 @@
 //! What is to be judged, and among what.
 
 use super::LintArgs;
+use crate::source;
 use anyhow::{Context, Result};
 use ringfence_checks::subject::OLD_API;
 use ringfence_checks::{Facts, Occasion, facts};
@@ -13,7 +14,6 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Everything that was read.
 #[derive(Debug)]
@@ -46,9 +46,6 @@ pub(super) struct Item {
     /// Its file names no namespace.
     pub(super) implied_namespace: bool,
 }
-
-/// A server that has not told its facts by then does without.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Reads files, standard input or the cluster.
 pub(super) fn read(args: &LintArgs) -> Result<Input> {
@@ -172,12 +169,7 @@ fn cluster(kubeconfig: Option<&Path>, namespace: Option<&str>) -> Result<Input> 
         }
         let of = if_named(namespace);
         objects.retain(|object| of(object));
-        let (sender, mut facts) = tokio::sync::watch::channel(Arc::new(Facts::default()));
-        let looking = tokio::spawn(kubernetes.facts(sender));
-        // What is not told in time stays unknown, and checks that need it say so.
-        let _ = tokio::time::timeout(PATIENCE, facts.changed()).await;
-        let facts = (**facts.borrow()).clone();
-        looking.abort();
+        let facts = source::facts(kubernetes).await;
         let objects = objects.into_iter().map(|value| Item {
             value,
             place: None,
