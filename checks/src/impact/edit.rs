@@ -51,6 +51,11 @@ impl Edit {
         self
     }
 
+    /// Whether any namespace gets labels.
+    pub(super) fn relabels(&self) -> bool {
+        !self.namespaces.is_empty()
+    }
+
     /// Whether a namespace gets labels.
     pub(super) fn labels(&self, namespace: &str) -> Option<&Labels> {
         self.namespaces.get(namespace)

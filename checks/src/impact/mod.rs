@@ -20,6 +20,7 @@ mod bits;
 mod compare;
 mod edit;
 mod ground;
+mod reach;
 mod ways;
 
 pub use compare::compare;
