@@ -4,6 +4,7 @@
 //! Policies come before statuses, over all namespaces: a thousand namespaces are isolated
 //! before the first of them has read all about it.
 
+mod about;
 mod after;
 mod work;
 
@@ -18,10 +19,11 @@ use super::watch::Event;
 use crate::health::Health;
 use crate::keeper::pace::{Contest, Retry};
 use crate::metrics::Trouble;
+use about::About;
 use jiff::Timestamp;
 use kube::api::PartialObjectMeta;
 use kube::{Resource, ResourceExt};
-use ringfence_api::{IsolationConfigSpec, IsolationRule, SINGLETON};
+use ringfence_api::{IsolationConfigSpec, SINGLETON};
 use ringfence_cluster::Store;
 use ringfence_isolation::Dns;
 use ringfence_policy::Change;
@@ -50,8 +52,12 @@ pub struct Desk {
     begun: bool,
     /// The DNS Service or something about it has changed.
     dns_is_old: bool,
-    /// Namespaces that rules may name and that have changed.
+    /// Namespaces that rules may name and that have changed, or whose Services have.
     touched: BTreeSet<Name>,
+    /// Namespaces whose policies have changed: that matters for statuses alone.
+    guarded: BTreeSet<Name>,
+    /// Which namespaces have rules that name a namespace.
+    about: About,
     /// Due for a look at the policy.
     policies: BTreeSet<Name>,
     /// Due for a look at the statuses.
@@ -88,6 +94,8 @@ impl Desk {
             begun: false,
             dns_is_old: true,
             touched: BTreeSet::new(),
+            guarded: BTreeSet::new(),
+            about: About::default(),
             policies: BTreeSet::new(),
             statuses: BTreeSet::new(),
             busy: BTreeSet::new(),
@@ -131,40 +139,53 @@ impl Desk {
                 self.dns_is_old = true;
                 self.all_due();
             }
-            Ok(keys) => self
-                .policies
-                .extend(keys.into_iter().map(|key| key.namespace)),
+            Ok(keys) => {
+                if kind == "IsolationRule" {
+                    for key in &keys {
+                        self.about
+                            .note(key, self.seen.rules.get(&key.namespace, &key.name));
+                    }
+                }
+                self.policies
+                    .extend(keys.into_iter().map(|key| key.namespace));
+            }
             Err(why) => {
                 self.health.metrics.failed(Trouble::Watch);
                 tracing::warn!(kind, why, "cannot be watched; what is isolated stays so");
             }
         }
-        let isolated = self.seen.isolations.all().count();
+        let isolated = i64::try_from(self.seen.isolations.len());
         self.health
             .metrics
             .isolated
-            .set(i64::try_from(isolated).unwrap_or(i64::MAX));
+            .set(isolated.unwrap_or(i64::MAX));
     }
 
     /// Takes a step of the cluster's source.
     pub fn cluster(&mut self, event: ringfence_cluster::Event) {
         for change in self.store.handle(event) {
-            let (namespace, is_pod) = match &change {
-                Change::Pod(a, b) => (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), true),
-                Change::Namespace(a, b) => (a.as_ref().or(b.as_ref()).map(|o| &o.name), false),
-                Change::Policy(a, b) => {
-                    (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), false)
-                }
-                Change::Service(a, b) => {
-                    (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), false)
-                }
-                Change::Node(..) => (None, false),
+            let (namespace, matters_to) = match &change {
+                Change::Pod(a, b) => (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), None),
+                Change::Namespace(a, b) => (
+                    a.as_ref().or(b.as_ref()).map(|o| &o.name),
+                    Some(&mut self.touched),
+                ),
+                Change::Policy(a, b) => (
+                    a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace),
+                    Some(&mut self.guarded),
+                ),
+                Change::Service(a, b) => (
+                    a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace),
+                    Some(&mut self.touched),
+                ),
+                Change::Node(..) => (None, None),
             };
             let Some(namespace) = namespace else { continue };
             let dns = self.config.dns.service.split_once('/');
-            self.dns_is_old |= dns.is_some_and(|(dns, _)| *dns == **namespace);
-            if !is_pod {
-                self.touched.insert(Name::clone(namespace));
+            let about_dns = dns.is_some_and(|(dns, _)| *dns == **namespace);
+            self.dns_is_old |= about_dns && !matches!(change, Change::Policy(..));
+            if let Some(set) = matters_to {
+                set.insert(Name::clone(namespace));
             }
         }
     }
@@ -267,22 +288,19 @@ impl Desk {
                 self.all_due();
             }
         }
-        if self.touched.is_empty() {
-            return;
+        for namespace in std::mem::take(&mut self.guarded) {
+            self.statuses.extend(self.about.of(&namespace).cloned());
+            self.statuses.insert(namespace);
         }
-        let touched = std::mem::take(&mut self.touched);
         let listed = self.config.allowed_ingress_namespaces.iter();
         let mut listed = listed.chain(&self.config.gateway_namespaces);
-        if listed.any(|name| touched.contains(name.as_str())) {
+        if listed.any(|name| self.touched.contains(name.as_str())) {
             self.all_due();
         }
-        let rules = self.seen.rules.all();
-        let concerned = rules.filter(|(_, rule)| is_about(rule, &touched));
-        self.policies
-            .extend(concerned.map(|(key, _)| Name::clone(&key.namespace)));
-        let isolated = self.seen.isolations.all().map(|(key, _)| &key.namespace);
-        let isolated = isolated.filter(|namespace| touched.contains(*namespace));
-        self.policies.extend(isolated.cloned());
+        for namespace in std::mem::take(&mut self.touched) {
+            self.policies.extend(self.about.of(&namespace).cloned());
+            self.policies.insert(namespace);
+        }
     }
 }
 
@@ -291,21 +309,6 @@ fn next(due: &mut BTreeSet<Name>, busy: &BTreeSet<Name>) -> Option<Name> {
     let found = due.iter().find(|name| !busy.contains(*name)).cloned()?;
     due.remove(&found);
     Some(found)
-}
-
-/// Whether a rule names one of these namespaces.
-fn is_about(rule: &IsolationRule, namespaces: &BTreeSet<Name>) -> bool {
-    let peer = &rule.spec.peer;
-    let service = peer.service.as_ref().map(|s| s.namespace.as_str());
-    let named = [
-        peer.namespace.as_deref(),
-        service,
-        rule.metadata.namespace.as_deref(),
-    ];
-    named
-        .into_iter()
-        .flatten()
-        .any(|name| namespaces.contains(name))
 }
 
 fn namespace_note<K: Resource>(object: &PartialObjectMeta<K>) -> NamespaceNote {

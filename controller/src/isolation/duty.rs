@@ -56,30 +56,36 @@ pub fn duty(seen: &Seen, namespace: &str, rendered: Option<&Rendered>) -> Duty {
         _ => {}
     }
     let policy = seen.policy(namespace);
-    let delete = |policy: &Owned| Duty::Delete(policy.uid.clone(), policy.version.clone());
-    let enforced = isolation.filter(|i| i.spec.mode == Mode::Enforce);
-    match (enforced, rendered, policy) {
-        (Some(isolation), Some(rendered), policy) => {
-            let owner = owner(isolation);
-            match policy {
-                None => Duty::Create(rendered.object(owner.as_ref())),
-                Some(policy) if !policy.ours => Duty::Foreign,
-                Some(policy) if policy.is(rendered, owner.as_ref()) => Duty::Nothing,
-                Some(policy) => {
-                    let mut object = rendered.object(owner.as_ref());
-                    // Another object of that name meanwhile is a conflict.
-                    object["metadata"]["uid"] = policy.uid.as_str().into();
-                    Duty::Update(object)
-                }
-            }
+    match (isolation, rendered) {
+        (Some(isolation), Some(rendered)) if isolation.spec.mode == Mode::Enforce => {
+            enforce(policy, rendered, owner(isolation).as_ref())
         }
-        (Some(_), None, _) | (_, _, None) => Duty::Nothing,
-        // In mode Preview nothing may be enforced, retained or not.
-        (None, _, Some(policy)) if isolation.is_some() && policy.ours => delete(policy),
-        // Garbage collection does the same; this is sooner.
-        (None, _, Some(policy)) if isolation.is_none() && policy.owner.is_some() => delete(policy),
-        (None, _, Some(_)) => Duty::Nothing,
+        _ => policy.map_or(Duty::Nothing, |policy| release(policy, isolation.is_some())),
     }
+}
+
+fn enforce(policy: Option<&Owned>, rendered: &Rendered, owner: Option<&OwnerReference>) -> Duty {
+    let mut object = rendered.object(owner);
+    match policy {
+        None => Duty::Create(object),
+        Some(policy) if !policy.ours => Duty::Foreign,
+        Some(policy) if policy.is(rendered, owner) => Duty::Nothing,
+        Some(policy) => {
+            // Another object of that name meanwhile is a conflict.
+            object["metadata"]["uid"] = policy.uid.as_str().into();
+            Duty::Update(object)
+        }
+    }
+}
+
+/// Nothing is to be enforced. `previewed`: there is a `NamespaceIsolation`, in mode
+/// `Preview`, so that not even what was retained may be.
+fn release(policy: &Owned, previewed: bool) -> Duty {
+    // Where it is owned, garbage collection does the same; this is sooner.
+    if (previewed && policy.ours) || (!previewed && policy.owner.is_some()) {
+        return Duty::Delete(policy.uid.clone(), policy.version.clone());
+    }
+    Duty::Nothing
 }
 
 /// Who the policy goes with; nobody where it is to be retained.

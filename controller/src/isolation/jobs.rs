@@ -93,22 +93,18 @@ async fn statuses(
 ) -> (Written, Option<Refusal>) {
     let (mut rules, mut isolation, mut refusal) = (Vec::new(), None, None);
     for write in writes {
-        let result = match &write.rule {
-            Some(name) => {
-                let answer = server.status::<IsolationRule>(namespace, name, &write.patch);
-                answer.await.map(|mut rule| {
-                    rule.metadata.managed_fields = None;
-                    rules.push(rule);
-                })
-            }
-            None => {
-                let answer =
-                    server.status::<NamespaceIsolation>(namespace, SINGLETON, &write.patch);
-                answer.await.map(|mut object| {
-                    object.metadata.managed_fields = None;
-                    isolation = Some(Box::new(object));
-                })
-            }
+        let result = if let Some(name) = &write.rule {
+            let answer = server.status::<IsolationRule>(namespace, name, &write.patch);
+            answer.await.map(|mut rule| {
+                rule.metadata.managed_fields = None;
+                rules.push(rule);
+            })
+        } else {
+            let answer = server.status::<NamespaceIsolation>(namespace, SINGLETON, &write.patch);
+            answer.await.map(|mut object| {
+                object.metadata.managed_fields = None;
+                isolation = Some(Box::new(object));
+            })
         };
         match result {
             // Whoever is gone needs no status.

@@ -3,6 +3,7 @@
 use super::owned::Owned;
 use super::watch::is_missing;
 use kube::Resource;
+use kube::api::ObjectMeta;
 use kube::runtime::watcher;
 use ringfence_api::{IsolationConfig, IsolationRule, NamespaceIsolation, SINGLETON};
 use ringfence_policy::model::{Name, ObjectKey};
@@ -19,13 +20,20 @@ pub struct Kept<T> {
     problem: Option<String>,
 }
 
-/// An object, whatever decides about it dropped.
+/// What of a namespace decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceNote {
     /// `kubesphere.io/network-isolate: enabled`
     pub wants_isolation: bool,
     /// It is being deleted.
     pub terminating: bool,
+}
+
+/// What it takes to be kept.
+pub trait Decides {
+    /// Whether two states of an object decide the same. What we write into status comes back
+    /// by the watch, and is no reason to look again.
+    fn same(&self, other: &Self) -> bool;
 }
 
 /// The latest of everything.
@@ -56,9 +64,9 @@ impl<T> Default for Kept<T> {
     }
 }
 
-impl<T> Kept<T> {
-    /// Takes one step of a watch; which objects changed. `read` makes of an object what is
-    /// kept, `None` for one that is of no use.
+impl<T: Decides> Kept<T> {
+    /// Takes one step of a watch; which objects changed so that it matters. `read` makes of
+    /// an object what is kept, `None` for one that is of no use.
     ///
     /// # Errors
     /// Why the kind cannot be read, if it could before or for another reason.
@@ -75,8 +83,7 @@ impl<T> Kept<T> {
         match event {
             watcher::Event::Apply(object) => {
                 let key = key(&object);
-                self.put(key.clone(), read(object));
-                Ok(vec![key])
+                Ok(self.put(key, read(object)))
             }
             watcher::Event::Delete(object) => {
                 let key = key(&object);
@@ -92,8 +99,7 @@ impl<T> Kept<T> {
                 if let Some(listed) = &mut self.listed {
                     listed.insert(key.clone());
                 }
-                self.put(key.clone(), read(object));
-                Ok(vec![key])
+                Ok(self.put(key, read(object)))
             }
             watcher::Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
@@ -121,17 +127,23 @@ impl<T> Kept<T> {
         Err(text)
     }
 
-    fn put(&mut self, key: ObjectKey, object: Option<T>) {
+    fn put(&mut self, key: ObjectKey, object: Option<T>) -> Vec<ObjectKey> {
+        let same = match (self.objects.get(&key), &object) {
+            (Some(old), Some(new)) => old.same(new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        let changed = if same { Vec::new() } else { vec![key.clone()] };
         match object {
             Some(object) => drop(self.objects.insert(key, object)),
             None => drop(self.objects.remove(&key)),
         }
+        changed
     }
 
     /// Puts what the API server answered to a write of ours.
-    pub fn wrote(&mut self, key: ObjectKey, object: T) {
+    pub fn wrote(&mut self, key: &ObjectKey, object: T) {
         // A watch that has seen it deleted is right.
-        if let Some(known) = self.objects.get_mut(&key) {
+        if let Some(known) = self.objects.get_mut(key) {
             *known = object;
         }
     }
@@ -163,10 +175,53 @@ impl<T> Kept<T> {
         self.objects.iter()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Whether they have been listed once. What was listed stays when the kind goes away.
     pub fn is_synced(&self) -> bool {
         self.synced
     }
+}
+
+// === impl Decides ===
+
+impl Decides for IsolationConfig {
+    fn same(&self, other: &Self) -> bool {
+        self.spec == other.spec
+    }
+}
+
+impl Decides for NamespaceIsolation {
+    fn same(&self, other: &Self) -> bool {
+        self.spec == other.spec && is_same(&self.metadata, &other.metadata)
+    }
+}
+
+impl Decides for IsolationRule {
+    fn same(&self, other: &Self) -> bool {
+        self.spec == other.spec && is_same(&self.metadata, &other.metadata)
+    }
+}
+
+impl Decides for Owned {
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Decides for NamespaceNote {
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+fn is_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    one.uid == other.uid
+        && one.annotations == other.annotations
+        && one.deletion_timestamp == other.deletion_timestamp
 }
 
 // === impl Seen ===
@@ -215,6 +270,12 @@ mod tests {
     use kube::runtime::watcher::Event;
 
     type Pod = PartialObjectMeta<k8s_openapi::api::core::v1::Pod>;
+
+    impl Decides for Pod {
+        fn same(&self, _: &Self) -> bool {
+            true
+        }
+    }
 
     fn named(name: &str) -> Pod {
         let mut object = Pod::default();

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams,
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
 };
 use ringfence_e2e::controlplane::{Applier, ControlPlane, Identity, Options, Programs};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
@@ -62,15 +62,13 @@ impl<'a> Lab<'a> {
     pub async fn established(&self) -> Result<()> {
         for kind in ["IsolationConfig", "NamespaceIsolation", "IsolationRule"] {
             let what = format!("{kind} is served");
-            self.until(&what, async |lab| {
-                Ok(lab.api(kind, None).list(&Default::default()).await.is_ok())
-            })
-            .await?;
+            self.until(&what, async |lab| Ok(lab.list(kind, None).await.is_ok()))
+                .await?;
         }
         Ok(())
     }
 
-    pub async fn controller(&mut self, name: &str) -> Result<()> {
+    pub fn controller(&mut self, name: &str) -> Result<()> {
         let port = FIRST_PORT + self.started;
         self.started += 1;
         let kubeconfig = self.plane.kubeconfig(Identity::Controller);
@@ -147,12 +145,17 @@ impl<'a> Lab<'a> {
         };
         let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         if kind == "NetworkPolicy" {
-            resource.plural = "networkpolicies".to_owned();
+            "networkpolicies".clone_into(&mut resource.plural);
         }
         match namespace {
             Some(namespace) => Api::namespaced_with(self.plane.client(), namespace, &resource),
             None => Api::all_with(self.plane.client(), &resource),
         }
+    }
+
+    pub async fn list(&self, kind: &str, namespace: Option<&str>) -> Result<Vec<DynamicObject>> {
+        let api = self.api(kind, namespace);
+        Ok(api.list(&ListParams::default()).await?.items)
     }
 
     pub async fn apply(&self, object: Value) -> Result<()> {
@@ -285,11 +288,8 @@ impl<'a> Lab<'a> {
     pub async fn until_event(&self, namespace: &str, reason: &str) -> Result<()> {
         let what = format!("an Event {reason} in {namespace}");
         self.until(&what, async |lab| {
-            let all = lab
-                .api("Event", Some(namespace))
-                .list(&Default::default())
-                .await?;
-            Ok(all.items.iter().any(|event| event.data["reason"] == reason))
+            let all = lab.list("Event", Some(namespace)).await?;
+            Ok(all.iter().any(|event| event.data["reason"] == reason))
         })
         .await
     }

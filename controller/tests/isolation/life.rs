@@ -15,7 +15,7 @@ pub fn to_address() -> Value {
     })
 }
 
-fn theirs(namespace: &str, name: &str, spec: Value) -> Value {
+fn theirs(namespace: &str, name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {"name": name, "namespace": namespace}, "spec": spec,
@@ -27,7 +27,7 @@ pub async fn on_and_off(lab: &Lab<'_>) -> Result<()> {
     let mine = theirs(
         "demo-project",
         "mine",
-        json!({"podSelector": {"matchLabels": {"a": "b"}}}),
+        &json!({"podSelector": {"matchLabels": {"a": "b"}}}),
     );
     lab.apply(mine).await?;
     lab.isolate("demo-project", json!({})).await?;
@@ -107,7 +107,7 @@ pub async fn rules(lab: &Lab<'_>) -> Result<()> {
     lab.until_condition(ns, None, "EgressRestricted", "True Restricted")
         .await?;
     let wide = json!({"podSelector": {}, "ingress": [{}]});
-    lab.apply(theirs(ns, "wide", wide)).await?;
+    lab.apply(theirs(ns, "wide", &wide)).await?;
     lab.until_condition(ns, None, "WidenedByForeignPolicy", "True ForeignPolicy")
         .await?;
     lab.delete("NetworkPolicy", Some(ns), "wide").await?;
@@ -116,7 +116,7 @@ pub async fn rules(lab: &Lab<'_>) -> Result<()> {
     lab.apply(theirs(
         "friend",
         "shut",
-        json!({"podSelector": {}, "policyTypes": ["Egress"]}),
+        &json!({"podSelector": {}, "policyTypes": ["Egress"]}),
     ))
     .await?;
     lab.until_condition(ns, Some("friend"), "PeerAllows", "False PeerDenies")

@@ -73,7 +73,7 @@ async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
 }
 
 async fn steps(lab: &mut Lab<'_>) -> Result<()> {
-    lab.controller("a").await?;
+    lab.controller("a")?;
     life::on_and_off(lab).await?;
     life::rules(lab).await?;
     life::the_cluster_changes(lab).await?;

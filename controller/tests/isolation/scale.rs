@@ -33,13 +33,11 @@ pub async fn a_thousand_namespaces(lab: &mut Lab<'_>) -> Result<()> {
         begin.elapsed()
     );
     let begin = Instant::now();
-    lab.controller("a").await?;
+    lab.controller("a")?;
     let written = async |lab: &Lab<'_>| {
-        let list = Default::default();
-        let all = lab.api("NetworkPolicy", None).list(&list).await?;
+        let all = lab.list("NetworkPolicy", None).await?;
         anyhow::Ok(
-            all.items
-                .iter()
+            all.iter()
                 .filter(|p| p.metadata.name.as_deref() == Some("ringfence-isolation"))
                 .count(),
         )
@@ -50,10 +48,7 @@ pub async fn a_thousand_namespaces(lab: &mut Lab<'_>) -> Result<()> {
     .await?;
     println!("every policy is written after {:?}", begin.elapsed());
     lab.until("every status", async |lab| {
-        let all = lab
-            .api("IsolationRule", None)
-            .list(&Default::default())
-            .await?;
+        let all = lab.list("IsolationRule", None).await?;
         let ready = |rule: &kube::api::DynamicObject| {
             let conditions = rule.data["status"]["conditions"].as_array();
             conditions
@@ -61,7 +56,7 @@ pub async fn a_thousand_namespaces(lab: &mut Lab<'_>) -> Result<()> {
                 .flatten()
                 .any(|c| c["type"] == "Ready" && c["status"] == "True")
         };
-        Ok(all.items.iter().filter(|r| ready(r)).count() == NAMESPACES * RULES)
+        Ok(all.iter().filter(|r| ready(r)).count() == NAMESPACES * RULES)
     })
     .await?;
     println!("every status is written after {:?}", begin.elapsed());

@@ -20,7 +20,7 @@ mod volume;
 
 pub use kubectl::{Kubectl, Said};
 pub use metrics::Metrics;
-pub use registration::configurations as shipped;
+pub use registration::{configurations as shipped, install_controller};
 pub use replica::PORT;
 pub use volume::Volume;
 

@@ -3,6 +3,7 @@
 mod admission;
 mod edits;
 mod ground;
+mod isolation;
 mod probes;
 
 pub(super) use edits::{labelled, reference};
@@ -16,6 +17,7 @@ use crate::admission::dns::Dns;
 use crate::controlplane::{self, ApiServer, Programs};
 use crate::fabric::netns::CONTROL_ADDRESS;
 use crate::fabric::{Cluster, Lab, Process, Topology, World};
+use crate::isolation::Isolation;
 use crate::objects::{self, Folder, Mark, Objects, Reference, State};
 use crate::probe::{Net, Transport};
 use crate::sandbox;
@@ -62,6 +64,7 @@ pub struct Stage {
     pub(super) flows: BTreeMap<&'static str, Flow>,
     dns: Option<Dns>,
     admission: Option<Admission>,
+    isolation: Option<Isolation>,
     enforcers: BTreeMap<String, Process>,
     objects: Box<dyn Objects>,
     ground: Ground,
@@ -143,6 +146,7 @@ impl Stage {
             flows: BTreeMap::new(),
             dns: None,
             admission: None,
+            isolation: None,
             enforcers: BTreeMap::new(),
             objects,
             ground,
@@ -317,6 +321,10 @@ impl Stage {
         self.is_patient = true;
         self.flows.clear();
         self.dns = None;
+        if let Some(isolation) = self.isolation.take() {
+            let (server, _) = self.api_server()?;
+            isolation.end(server)?;
+        }
         let extra: Vec<Reference> = self
             .state
             .iter()

@@ -6,6 +6,7 @@ mod established;
 mod faults;
 mod generated;
 mod hands;
+mod isolation;
 mod router;
 mod seeds;
 mod traps;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         traps::cases(),
         faults::cases(),
         admission::cases(),
+        isolation::cases(),
     ]
     .concat();
     for case in all.iter_mut().filter(|case| SMOKE.contains(&case.name)) {

@@ -133,10 +133,10 @@ impl Desk {
             return;
         };
         for rule in rules {
-            self.seen.rules.wrote(key(&rule), rule);
+            self.seen.rules.wrote(&key(&rule), rule);
         }
         if let Some(isolation) = isolation {
-            self.seen.isolations.wrote(key(&*isolation), *isolation);
+            self.seen.isolations.wrote(&key(&*isolation), *isolation);
         }
         for notice in notices {
             self.notices.tell(notice);

@@ -1,0 +1,87 @@
+//! Project isolation, by its objects: the guide and the questions of seed 000, with a real
+//! API server and the controller.
+
+mod faults;
+mod guide;
+mod others;
+
+use crate::case::{Case, Expect, ObjectsKind, matrix};
+use crate::fabric::{Placement, PodKind};
+use crate::probe::{tcp, udp};
+
+const PODS: [&str; 8] = [
+    "demo-project/web@node1",
+    "demo-project/tomcat@node2",
+    "demo-project-2/nginx@node1",
+    "demo-project-2/other@node2",
+    "stranger/pod@node1",
+    "monitoring/prometheus@node2",
+    "gateway/proxy@node1",
+    "kube-system/dns@node2",
+];
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    [guide::cases(), others::cases(), faults::cases()].concat()
+}
+
+/// What is shown does not depend on how pods are connected.
+fn case(name: &'static str) -> Case {
+    Case::new(name, "seed 000, project network isolation, by its objects")
+        .tags(&["isolation", "seed-000"])
+        .pods(&PODS)
+        .kinds(&[PodKind::Bridge])
+        .placements(&[Placement::Spread])
+        .only(ObjectsKind::Apiserver)
+}
+
+/// Turns isolation of `demo-project` on.
+const ON: &str = "
+apiVersion: ringfence.dev/v1alpha1
+kind: NamespaceIsolation
+metadata: {namespace: demo-project, name: default}
+spec: {}
+";
+
+/// The cluster's DNS, which listens elsewhere than its Service.
+const DNS: &str = "
+apiVersion: v1
+kind: Service
+metadata: {namespace: kube-system, name: kube-dns}
+spec:
+  selector: {pod: dns}
+  ports:
+  - {name: dns, port: 53, targetPort: 1053, protocol: UDP}
+  - {name: dns-tcp, port: 53, targetPort: 1053, protocol: TCP}
+";
+
+/// An `IsolationRule` of `demo-project`.
+macro_rules! rule {
+    ($name:literal, $spec:literal) => {
+        concat!(
+            "apiVersion: ringfence.dev/v1alpha1\nkind: IsolationRule\n",
+            "metadata: {namespace: demo-project, name: ",
+            $name,
+            "}\nspec: ",
+            $spec,
+            "\n"
+        )
+    };
+}
+use rule;
+
+/// Every pod, and the outside, to the project.
+fn everybody() -> Expect {
+    matrix(&[tcp(80), udp(80)]).and(&[
+        ("office", "demo-project/web"),
+        ("stranger6", "demo-project/tomcat"),
+        ("demo-project/web", "dns8"),
+    ])
+}
+
+/// In from the project only, out freely.
+fn isolated() -> Expect {
+    everybody()
+        .denied("*", "demo-project/*")
+        .allowed("demo-project/*", "demo-project/*")
+}
