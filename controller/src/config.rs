@@ -2,12 +2,14 @@
 
 use crate::lease::{Candidate, Timing as LeaseTiming};
 use crate::rotation::Timing;
+use crate::scan;
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use jiff::SignedDuration;
 use ringfence_certs::Names;
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
@@ -87,6 +89,15 @@ pub struct Cli {
     #[arg(long, env = "RINGFENCE_PROBE_INTERVAL", value_name = "DURATION")]
     #[arg(default_value = "60s", value_parser = duration)]
     pub probe_interval: Duration,
+    /// Where the background scan says what it finds: in `openreports` (`Report` objects of
+    /// openreports.io/v1alpha1), in `wgpolicyk8s` (`PolicyReport` of their predecessor), or in
+    /// `metrics` only; `off`: no scan.
+    #[arg(long, env = "RINGFENCE_REPORTS", value_name = "KIND", value_enum)]
+    #[arg(default_value_t = Reports::Openreports)]
+    pub reports: Reports,
+    /// The checks' configuration for the scan: the file that the webhook has, too.
+    #[arg(long, env = "RINGFENCE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How log lines are written.
     #[arg(long, env = "RINGFENCE_LOG_FORMAT", value_name = "FORMAT", value_enum)]
     #[arg(default_value_t = LogFormat::Text)]
@@ -108,6 +119,19 @@ pub enum Certs {
     Managed,
     /// Somebody else does all of it.
     External,
+}
+
+/// `--reports`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reports {
+    /// `openreports.io/v1alpha1 Report`
+    Openreports,
+    /// `wgpolicyk8s.io/v1alpha2 PolicyReport`
+    Wgpolicyk8s,
+    /// No objects.
+    Metrics,
+    /// No scan.
+    Off,
 }
 
 /// `--log-format`
@@ -184,6 +208,20 @@ impl Cli {
         })
     }
 
+    /// How the cluster is scanned; `None`: it is not.
+    pub fn scan(&self) -> Option<scan::Settings> {
+        let reports = match self.reports {
+            Reports::Openreports => Some(scan::Api::OpenReports),
+            Reports::Wgpolicyk8s => Some(scan::Api::PolicyReports),
+            Reports::Metrics => None,
+            Reports::Off => return None,
+        };
+        Some(scan::Settings {
+            config: self.config.clone(),
+            reports,
+        })
+    }
+
     /// Where health is.
     pub fn health(&self) -> SocketAddr {
         SocketAddr::new(self.bind_address, self.health_port)
@@ -222,6 +260,21 @@ impl Cli {
         }
         .map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
     }
+}
+
+/// The checks' configuration in a file.
+///
+/// # Errors
+/// It cannot be read, or says something that is not understood.
+pub fn read_checks(path: &Path) -> anyhow::Result<ringfence_checks::Config> {
+    let about = || format!("--config {}", path.display());
+    let text = fs::read_to_string(path).with_context(about)?;
+    let value = if text.trim().is_empty() {
+        serde_json::Value::Null
+    } else {
+        serde_saphyr::from_str(&text).with_context(about)?
+    };
+    ringfence_checks::Config::from_value(&value).with_context(about)
 }
 
 /// Durations as Go writes them.

@@ -8,7 +8,10 @@
 //!                 |        +--> writes: Secret, caBundle, failurePolicy
 //!                 |
 //!                 +----> isolation --watches--> NamespaceIsolation, rules, the cluster
-//!                          +--> writes: a NetworkPolicy each, statuses, Events
+//!                 |        +--> writes: a NetworkPolicy each, statuses, Events
+//!                 |
+//!                 +----> scan --watches--> the cluster
+//!                          +--> writes: reports, metrics
 //! ```
 //!
 //! Its first duty is that the admission webhook can be called: docs/certificates.md. The
@@ -23,6 +26,7 @@ pub mod keeper;
 pub mod lease;
 pub mod metrics;
 pub mod rotation;
+pub mod scan;
 
 use anyhow::Context;
 use config::Cli;
@@ -66,6 +70,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
         tokio::join!(
             keeper::run(client.clone(), settings.clone(), health.clone()),
             Box::pin(isolation),
+            Box::pin(scanning(kubernetes.clone(), cli.scan(), health.clone())),
         );
     };
     tokio::select! {
@@ -73,6 +78,14 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
         () = lead(duties, &health, standing) => {}
     }
     Ok(())
+}
+
+/// The scan, where it is wanted.
+async fn scanning(kubernetes: Kubernetes, settings: Option<scan::Settings>, health: Health) {
+    match settings {
+        Some(settings) => scan::run(kubernetes, settings, health).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Works while we lead, and only then.

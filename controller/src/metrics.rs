@@ -3,6 +3,7 @@
 
 use crate::hooks::Hook;
 use crate::rotation::Step;
+use crate::scan;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,6 +22,8 @@ pub struct Metrics {
     pub certificate_expiry: Gauge,
     /// Namespaces with a `NamespaceIsolation`.
     pub isolated: Gauge,
+    /// What the scan counts.
+    pub scan: scan::Metrics,
     policies: Family<Label, Counter>,
     steps: Family<Label, Counter>,
     repairs: Family<Label, Counter>,
@@ -42,6 +45,8 @@ pub enum Trouble {
     Probe,
     /// Writing an isolated namespace's policy, or a status.
     Isolation,
+    /// Reading the scan's configuration, or writing a report.
+    Scan,
 }
 
 /// What was written to isolate a namespace.
@@ -75,12 +80,13 @@ impl Isolated {
 // === impl Trouble ===
 
 impl Trouble {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Watch,
         Self::Secret,
         Self::Configuration,
         Self::Probe,
         Self::Isolation,
+        Self::Scan,
     ];
 
     /// The value of a label.
@@ -91,6 +97,7 @@ impl Trouble {
             Self::Configuration => "configuration",
             Self::Probe => "probe",
             Self::Isolation => "isolation",
+            Self::Scan => "scan",
         }
     }
 }
@@ -137,11 +144,13 @@ impl Default for Metrics {
             "Policies of isolated namespaces written, by what happened",
             policies.clone(),
         );
+        let scan = scan::Metrics::register(&mut registry);
         let metrics = Self {
             registry,
             leader,
             certificate_expiry,
             isolated,
+            scan,
             policies,
             steps,
             repairs,
