@@ -106,10 +106,16 @@ impl<'a> Lab<'a> {
 
     /// What the newest replica's `/readyz` says: the whole answer.
     pub fn readyz(&self) -> Result<String> {
+        self.get("/readyz")
+    }
+
+    /// What the newest replica answers.
+    pub fn get(&self, path: &'static str) -> Result<String> {
         let port = FIRST_PORT + u16::try_from(self.replicas.len())? - 1;
         self.world.control().netns().run(move || {
             let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+            let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            stream.write_all(ask.as_bytes())?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)

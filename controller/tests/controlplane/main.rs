@@ -9,6 +9,7 @@ mod hook;
 mod lab;
 mod overlays;
 mod rotation;
+mod scan;
 mod switch;
 
 use anyhow::{Result, ensure};
@@ -56,7 +57,7 @@ fn run() -> Result<()> {
 async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     let mut lab = Lab::start(programs, world).await?;
     overlays::cert_manager(programs)?;
-    let result = steps(&mut lab).await;
+    let result = steps(programs, &mut lab).await;
     if result.is_err() {
         for replica in lab.replicas() {
             eprintln!("{}", replica.log_tail(30));
@@ -68,7 +69,7 @@ async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     result
 }
 
-async fn steps(lab: &mut Lab<'_>) -> Result<()> {
+async fn steps(programs: &Programs, lab: &mut Lab<'_>) -> Result<()> {
     lab.controller("a", &["--ca-overlap=1s", "--ca-settle=2s"])
         .await?;
     switch::from_nothing_to_fail(lab).await?;
@@ -91,7 +92,12 @@ async fn steps(lab: &mut Lab<'_>) -> Result<()> {
     lab.controller("c", &["--certs=external"]).await?;
     switch::external_certificates(lab).await?;
     ensure!(lab.readyz()?.contains("200 OK"), "{}", lab.readyz()?);
+    scan::findings_become_reports(programs, lab).await?;
     lab.stop("c")?;
+    lab.controller("e", &["--certs=external", "--reports=wgpolicyk8s"])
+        .await?;
+    scan::policy_reports(lab).await?;
+    lab.stop("e")?;
     lab.controller("d", &["--secret=other"]).await?;
     // The service account may see one Secret only.
     lab.until("a missing right is told", async |lab| {
