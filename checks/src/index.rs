@@ -3,6 +3,8 @@
 //! A cluster has ten thousand pods but a few hundred workloads, and the webhook may
 //! spend a fraction of a millisecond on a request.
 
+mod compared;
+
 use crate::impact::Ground;
 use crate::ranges::MadeRanges;
 use ipnet::IpNet;
@@ -149,54 +151,6 @@ impl Index {
         &self.ranges
     }
 
-    /// What [`crate::impact::compare`] asks of it; made when first asked for, which takes as
-    /// long as the index itself.
-    pub fn prepare(&self) {
-        self.ground();
-    }
-
-    pub(crate) fn ground(&self) -> &Ground {
-        self.ground.get_or_init(|| Arc::new(Ground::new(self)))
-    }
-
-    /// The pods, each with the place of its workload.
-    pub(crate) fn placed(&self) -> impl Iterator<Item = (&Arc<Pod>, usize)> {
-        let pods = self.snapshot.pods.values().filter(|pod| !has_ended(pod));
-        pods.zip(self.places.iter().copied())
-    }
-
-    /// The pods of a namespace that have not ended.
-    pub(crate) fn pods_of<'a>(&'a self, namespace: &'a Name) -> impl Iterator<Item = &'a Arc<Pod>> {
-        let first = ObjectKey::new(Name::clone(namespace), "");
-        let pods = self.snapshot.pods.range(first..);
-        pods.map(|(_, pod)| pod)
-            .take_while(move |pod| pod.key.namespace == *namespace)
-            .filter(|pod| !has_ended(pod))
-    }
-
-    /// The workload at a place.
-    pub(crate) fn workload(&self, place: usize) -> &Workload {
-        &self.workloads[place]
-    }
-
-    /// How many steps [`Self::matching`] takes, at most.
-    pub(crate) fn cost_of(&self, own: &str, namespaces: &NamespaceMatch, pods: &Selector) -> usize {
-        let requirements = pods.requirements().iter();
-        let few = requirements
-            .filter_map(|r| self.labelled(r))
-            .map(<[_]>::len)
-            .min();
-        match (few, namespaces) {
-            (Some(few), _) if few <= FEW => 32 + 16 * few,
-            (_, NamespaceMatch::Own) => 32 + 16 * self.workloads(own).len(),
-            (_, NamespaceMatch::Labels(_)) => {
-                let names = self.namespaces(own, namespaces);
-                let workloads: usize = names.map(|name| self.workloads(name).len()).sum();
-                8 * self.namespaces.len() + 16 * workloads
-            }
-        }
-    }
-
     /// The objects themselves.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -205,11 +159,6 @@ impl Index {
     /// The labels of a namespace; `None` when there is no such namespace.
     pub fn namespace(&self, name: &str) -> Option<&Labels> {
         self.snapshot.namespaces.get(name).map(|n| &n.labels)
-    }
-
-    /// The same, also for a namespace that only its pods tell of.
-    pub(crate) fn labels(&self, namespace: &str) -> Option<&Labels> {
-        self.namespaces.get(namespace)
     }
 
     /// Whether the namespace has had pods long enough to draw conclusions.
