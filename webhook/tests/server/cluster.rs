@@ -93,3 +93,36 @@ async fn without_a_cluster_it_is_alive_and_not_ready_and_says_what_it_waits_for(
         .await;
     assert_eq!(binary.get("/livez").await.0, 200);
 }
+
+#[tokio::test]
+async fn fences_of_the_folder_count() {
+    let fences = "\
+{apiVersion: ringfence.dev/v1alpha1, kind: IsolationConfig, metadata: {name: default}, spec: {foreignPolicies: Deny}}
+---
+{apiVersion: ringfence.dev/v1alpha1, kind: NamespaceIsolation, metadata: {name: default, namespace: shop}, spec: {}}
+";
+    let binary = Binary::start_with(&[], |b| {
+        fs::write(b.folder.path().join("objects/fences.yaml"), fences).unwrap();
+    });
+    let binary = binary.await.ready().await;
+    let answer = binary.post("/validate", reviews::harmless()).await;
+    let answer = answer.response();
+    assert_eq!(answer["allowed"], false, "{answer}");
+    let cause = &answer["status"]["details"]["causes"][0];
+    assert_eq!(cause["reason"], "foreign-policy");
+    assert!(
+        cause["message"].to_string().contains("ringfence allow"),
+        "{cause}"
+    );
+    let rule = reviews::review(&json!({
+        "apiVersion": "ringfence.dev/v1alpha1", "kind": "IsolationRule",
+        "metadata": {"name": "r", "namespace": "other"},
+        "spec": {"direction": "Ingress", "peer": {"namespace": "shop"}},
+    }));
+    let answer = binary.post("/validate", rule).await.response();
+    assert_eq!(answer["allowed"], true);
+    assert!(
+        answer["warnings"].to_string().contains("is not isolated"),
+        "{answer}"
+    );
+}

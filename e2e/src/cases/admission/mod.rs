@@ -4,6 +4,7 @@
 mod answers;
 mod controller;
 mod injection;
+mod isolation;
 mod outage;
 mod rotation;
 mod writes;
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         outage::cases(),
         rotation::cases(),
         controller::cases(),
+        isolation::cases(),
     ]
     .concat()
 }
