@@ -10,6 +10,9 @@
 //!                 +----> isolation --watches--> NamespaceIsolation, rules, the cluster
 //!                 |        +--> writes: a NetworkPolicy each, statuses, Events
 //!                 |
+//!                 +----> companion --watches--> policies of namespaces in mode `companion`
+//!                 |        +--> writes: a policy beside each that forgot DNS or monitoring
+//!                 |
 //!                 +----> scan --watches--> the cluster
 //!                          +--> writes: reports, metrics
 //! ```
@@ -17,6 +20,7 @@
 //! Its first duty is that the admission webhook can be called: docs/certificates.md. The
 //! second, project isolation, never keeps it from that: docs/isolation.md.
 
+pub mod companion;
 pub mod config;
 mod failure;
 pub mod health;
@@ -70,6 +74,11 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
         tokio::join!(
             keeper::run(client.clone(), settings.clone(), health.clone()),
             Box::pin(isolation),
+            Box::pin(companion::run(
+                kubernetes.clone(),
+                cli.config.clone(),
+                health.clone()
+            )),
             Box::pin(scanning(kubernetes.clone(), cli.scan(), health.clone())),
         );
     };

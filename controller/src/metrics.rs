@@ -47,6 +47,8 @@ pub enum Trouble {
     Isolation,
     /// Reading the scan's configuration, or writing a report.
     Scan,
+    /// Writing a companion policy.
+    Companion,
 }
 
 /// What was written to isolate a namespace.
@@ -80,13 +82,14 @@ impl Isolated {
 // === impl Trouble ===
 
 impl Trouble {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Watch,
         Self::Secret,
         Self::Configuration,
         Self::Probe,
         Self::Isolation,
         Self::Scan,
+        Self::Companion,
     ];
 
     /// The value of a label.
@@ -98,6 +101,7 @@ impl Trouble {
             Self::Probe => "probe",
             Self::Isolation => "isolation",
             Self::Scan => "scan",
+            Self::Companion => "companion",
         }
     }
 }

@@ -9,7 +9,6 @@ use kube::api::{
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use ringfence_api::NamespaceIsolation;
-use ringfence_isolation::POLICY;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Debug;
@@ -51,24 +50,31 @@ impl Server {
         Api::namespaced_with(self.client.clone(), namespace, &kind)
     }
 
-    /// Writes our policy. `ours`: it is there and ours, so that our fields win over whoever
-    /// changed them. A new one never takes fields from somebody else's of that name.
+    /// Writes a policy of ours. `ours`: it is there and ours, so that our fields win over
+    /// whoever changed them. A new one never takes fields from somebody else's of that name.
     pub async fn apply(
         &self,
         namespace: &str,
+        name: &str,
         object: &Value,
         ours: bool,
     ) -> Result<DynamicObject, Refusal> {
         let mut parameters = PatchParams::apply(MANAGER);
         parameters.force = ours;
         let policies = self.policies(namespace);
-        asked(policies.patch(POLICY, &parameters, &Patch::Apply(object))).await
+        asked(policies.patch(name, &parameters, &Patch::Apply(object))).await
     }
 
-    /// Deletes our policy as it was seen.
-    pub async fn delete(&self, namespace: &str, uid: &str, version: &str) -> Result<(), Refusal> {
+    /// Deletes a policy of ours as it was seen.
+    pub async fn delete(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        version: &str,
+    ) -> Result<(), Refusal> {
         let parameters = seen(uid, version);
-        asked(self.policies(namespace).delete(POLICY, &parameters))
+        asked(self.policies(namespace).delete(name, &parameters))
             .await
             .map(drop)
     }

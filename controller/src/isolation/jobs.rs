@@ -5,6 +5,7 @@ use super::duty::Duty;
 use super::notices::Notice;
 use kube::api::DynamicObject;
 use ringfence_api::{IsolationRule, NamespaceIsolation, SINGLETON};
+use ringfence_isolation::POLICY;
 use ringfence_policy::model::Name;
 use serde_json::Value;
 
@@ -75,9 +76,18 @@ async fn carry_out(server: &Server, namespace: &str, duty: Duty) -> (Written, Op
         Duty::Nothing | Duty::Foreign => Ok(None),
         Duty::Enable(isolation) => server.create(isolation).await.map(|()| None),
         Duty::Disable(uid, version) => server.remove(namespace, uid, version).await.map(|()| None),
-        Duty::Create(object) => server.apply(namespace, object, false).await.map(Some),
-        Duty::Update(object) => server.apply(namespace, object, true).await.map(Some),
-        Duty::Delete(uid, version) => server.delete(namespace, uid, version).await.map(|()| None),
+        Duty::Create(object) => server
+            .apply(namespace, POLICY, object, false)
+            .await
+            .map(Some),
+        Duty::Update(object) => server
+            .apply(namespace, POLICY, object, true)
+            .await
+            .map(Some),
+        Duty::Delete(uid, version) => server
+            .delete(namespace, POLICY, uid, version)
+            .await
+            .map(|()| None),
     };
     match object {
         Ok(object) => (Written::Duty(duty, object.map(Box::new)), None),

@@ -12,7 +12,7 @@
 //! disabling are one write each. Nothing is written before everything has been listed, so
 //! that half a list of rules never becomes a policy.
 
-mod api;
+pub(crate) mod api;
 mod desk;
 mod duty;
 mod jobs;
@@ -21,9 +21,9 @@ mod notices;
 mod owned;
 mod preview;
 mod report;
-mod seen;
+pub(crate) mod seen;
 mod status;
-mod watch;
+pub(crate) mod watch;
 
 use crate::health::Health;
 use desk::Desk;

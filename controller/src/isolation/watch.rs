@@ -40,7 +40,7 @@ const PAUSES: [u64; 4] = [1, 2, 4, 5];
 
 /// Waiting times between failed attempts, in seconds.
 #[derive(Debug, Default)]
-struct Pauses(usize);
+pub struct Pauses(usize);
 
 impl Iterator for Pauses {
     type Item = Duration;

@@ -33,6 +33,7 @@ impl<'a> Lab<'a> {
     pub async fn start(programs: &Programs, world: &'a World) -> Result<Self> {
         let options = Options::new(CONTROL_ADDRESS.into());
         let plane = ControlPlane::start(programs, world.control(), options).await?;
+        // All of the base, and the rights that companions need.
         let manifests = kustomize(programs)?;
         let is_crd = |object: &&Value| object["kind"] == "CustomResourceDefinition";
         let crds = manifests.iter().filter(is_crd).cloned().collect();
@@ -69,10 +70,15 @@ impl<'a> Lab<'a> {
     }
 
     pub fn controller(&mut self, name: &str) -> Result<()> {
+        self.controller_with(name, &[])
+    }
+
+    /// Starts a replica with more flags.
+    pub fn controller_with(&mut self, name: &str, flags: &[String]) -> Result<()> {
         let port = FIRST_PORT + self.started;
         self.started += 1;
         let kubeconfig = self.plane.kubeconfig(Identity::Controller);
-        let all = [
+        let mut all = vec![
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--identity={name}"),
             format!("--health-port={port}"),
@@ -80,6 +86,7 @@ impl<'a> Lab<'a> {
             "--log-level=debug,kube=info,hyper=info,hyper_util=info,tower=info,rustls=info"
                 .to_owned(),
         ];
+        all.extend_from_slice(flags);
         let program = Path::new(env!("CARGO_BIN_EXE_ringfence-controller"));
         let control = self.world.control();
         let process = control.spawn(&format!("controller-{name}"), program, &all, &[])?;
@@ -114,6 +121,11 @@ impl<'a> Lab<'a> {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             result => result.map(drop).context("freeing the Lease"),
         }
+    }
+
+    /// A folder for files of this run.
+    pub fn folder(&self) -> &Path {
+        self.world.control().folder()
     }
 
     pub fn replicas(&self) -> impl Iterator<Item = &Process> {
@@ -309,9 +321,9 @@ impl<'a> Lab<'a> {
     }
 }
 
-/// The objects of the base.
+/// The objects of the base, and of companions.
 fn kustomize(programs: &Programs) -> Result<Vec<Value>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/overlays/companion");
     let output = Command::new(programs.path("kubectl"))
         .arg("kustomize")
         .arg(&path)

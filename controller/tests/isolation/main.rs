@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod companion;
 mod faults;
 mod lab;
 mod life;
@@ -90,5 +91,6 @@ async fn steps(lab: &mut Lab<'_>) -> Result<()> {
     faults::two_controllers(lab).await?;
     faults::without_a_controller(lab).await?;
     faults::crds_come_and_go(lab).await?;
+    companion::beside_a_tool_that_insists(lab).await?;
     Ok(())
 }
