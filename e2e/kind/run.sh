@@ -61,9 +61,14 @@ uninstall() { [ -z "${stage:-}" ] || inside kubectl delete -k "$stage" --ignore-
 
 # machine COMMAND...: what depends on the machine, not on Ringfence.
 machine() {
-  ${IF_POSSIBLE:+timeout --kill-after=30 15m} "$@" 2>&1 | tee "$KIND_CACHE/log/machine" >&2 && return
+  local log=$KIND_CACHE/log/machine status why
+  if ${IF_POSSIBLE:+timeout --kill-after=30 15m} "$@" 2>&1 | tee "$log" >&2; then return; fi
+  status=${PIPESTATUS[0]}
   [ -n "${IF_POSSIBLE:-}" ] || exit 1
-  echo "kind: NOT RUN, this machine can make no cluster: $(grep -E '^(kind|setup): ' "$KIND_CACHE/log/machine" | tail -1)"
+  # The last words, other than how long a step took.
+  why=$(grep -vE '^$|[0-9]\.[0-9] s$' "$log" | tail -1 | sed 's/^kind: //')
+  [ "$status" -ne 124 ] || why="$(basename "$1") takes more than 15 minutes here"
+  echo "kind: NOT RUN, this machine can make no cluster: ${why:-no reason was given}"
   echo "0 passed, 0 failed, 1 skipped"
   exit 0
 }

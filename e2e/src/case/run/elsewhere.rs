@@ -3,8 +3,10 @@
 use crate::case::expect::Expect;
 use crate::case::{Case, Step};
 use crate::fabric::{Lab, PodKind, Services, Topology};
+use crate::objects::documents;
 use crate::probe::has_sctp;
 use ringfence_policy::model::Protocol;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Ranges of the netns fabric's own addresses, as documents and cases write them.
@@ -32,6 +34,9 @@ pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
             lab.size()
         ));
     }
+    if let Some(reason) = taken(lab, case) {
+        return Some(reason);
+    }
     case.steps.iter().find_map(|step| match step {
         Step::Do(what, _) => needs(&format!("reaches into the machine: {what}")),
         Step::Admit(_) => needs("compares answers of a webhook of its own"),
@@ -49,6 +54,31 @@ pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
     })
 }
 
+/// A namespace that the case uses and that is somebody else's: its pods and policies would
+/// be among those of the cluster's users.
+fn taken(lab: &Lab, case: &Case) -> Option<String> {
+    let pods = case.pods.iter().filter_map(|pod| pod.split_once('/'));
+    let mut names: BTreeSet<String> = pods.map(|(namespace, _)| namespace.to_owned()).collect();
+    for step in &case.steps {
+        match step {
+            Step::Apply { yaml, namespace } => {
+                for object in documents(yaml, namespace).ok()? {
+                    let own = &object["metadata"]["namespace"];
+                    names.extend(own.as_str().map(str::to_owned));
+                }
+            }
+            Step::Patch(object, _) | Step::Delete(object) => {
+                names.extend(object.strip_prefix("Namespace ").map(str::to_owned));
+            }
+            _ => {}
+        }
+    }
+    let taken = names.into_iter().find(|name| lab.is_taken(name))?;
+    Some(format!(
+        "uses the namespace {taken}, which is not the harness'"
+    ))
+}
+
 fn applied(yaml: &str, namespace: &str) -> Option<String> {
     let own = OWN_ADDRESSES.into_iter().find(|own| yaml.contains(own));
     if let Some(own) = own {
@@ -56,13 +86,24 @@ fn applied(yaml: &str, namespace: &str) -> Option<String> {
             "names addresses {own}*, which only --fabric netns has"
         ));
     }
-    let system = namespace == "kube-system" || yaml.contains("namespace: kube-system");
-    if system && yaml.contains("kind: Service") {
-        return Some("would take the place of a Service of the cluster's own".to_owned());
-    }
-    let kinds = ["kind: Pod\n", "kind: Pod,", "kind: Node\n", "kind: Node,"];
-    let plays = kinds.iter().any(|kind| yaml.contains(kind));
-    plays.then(|| "applies pods or nodes of its own; --fabric netns plays it".to_owned())
+    let objects = match documents(yaml, namespace) {
+        Ok(objects) => objects,
+        Err(error) => return Some(format!("applies what cannot be read: {error:#}")),
+    };
+    objects.iter().find_map(|object| {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let system = object["metadata"]["namespace"] == "kube-system";
+        match kind {
+            "Pod" | "Node" => {
+                Some("applies pods or nodes of its own; --fabric netns plays it".to_owned())
+            }
+            "NetworkPolicy" => None,
+            _ if system => Some(format!(
+                "would take the place of a {kind} of the cluster's own"
+            )),
+            _ => None,
+        }
+    })
 }
 
 fn expected(lab: &Lab, case: &Case, expect: &Expect) -> Option<String> {
@@ -86,4 +127,25 @@ fn expected(lab: &Lab, case: &Case, expect: &Expect) -> Option<String> {
     expect
         .is_left_empty_without(left_out)
         .then(|| "needs IPv6, which the cluster has not".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::applied;
+    use test_case::test_case;
+
+    #[test_case("{kind: ConfigMap, metadata: {namespace: kube-system, name: kube-proxy}}", Some("ConfigMap of the cluster's own"); "kube-proxy's settings")]
+    #[test_case("{kind: Service, metadata: {namespace: kube-system, name: kube-dns}}", Some("Service of the cluster's own"); "its DNS")]
+    #[test_case("{kind: NetworkPolicy, metadata: {namespace: kube-system, name: x}}", None; "a policy of the case")]
+    #[test_case("{kind: ConfigMap, metadata: {namespace: x, name: kube-proxy}}", None; "in a namespace of the case")]
+    #[test_case("{kind: Pod, metadata: {namespace: x, name: a}}", Some("pods"); "a pod")]
+    #[test_case("{kind: NetworkPolicy, metadata: {namespace: x, name: 10.102.123.1}}", Some("addresses"); "addresses of netns")]
+    #[test_case("{", Some("cannot be read"); "no YAML")]
+    fn what_a_cluster_is_not_asked_to_take(yaml: &str, reason: Option<&str>) {
+        let yaml = yaml.replacen('{', "{apiVersion: v1, ", usize::from(yaml.len() > 1));
+        let found = applied(&yaml, "x");
+        assert_eq!(found.is_some(), reason.is_some(), "{found:?}");
+        let found = found.unwrap_or_default();
+        assert!(found.contains(reason.unwrap_or_default()), "{found}");
+    }
 }

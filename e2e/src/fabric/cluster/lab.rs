@@ -1,18 +1,18 @@
 //! A cluster in use by the harness: its client, its nodes, and the agents that run there.
 
 use super::agent::Agent;
+use super::discover::{Real, client, nodes, not_made};
 use super::outside::{self, Outside};
 use super::pods::{self, MADE, Running};
 use crate::fabric::Topology;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, AttachParams, DeleteParams, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -38,24 +38,6 @@ pub struct Access {
     pub kind: bool,
 }
 
-/// A node of the cluster.
-#[derive(Clone, Debug)]
-pub(super) struct Real {
-    /// Its name in the cluster.
-    pub name: String,
-    labels: BTreeMap<String, String>,
-    ranges: Vec<String>,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl Real {
-    /// Its pod ranges.
-    pub fn ranges(&self) -> impl Iterator<Item = &str> {
-        self.ranges.iter().map(String::as_str)
-    }
-}
-
 /// A cluster in use. Workers come first, in the order of their pod ranges: they are `node1`,
 /// `node2` ... of cases; control planes follow.
 pub struct Lab {
@@ -67,6 +49,8 @@ pub struct Lab {
     image: String,
     enforced: bool,
     families: (bool, bool),
+    /// Namespaces that were there before, where the cluster is not the harness' own.
+    taken: BTreeSet<String>,
     client: Client,
     runtime: Runtime,
 }
@@ -99,6 +83,11 @@ impl Lab {
         let parameters = ListParams::default().labels(ENFORCER);
         let enforcers = runtime.block_on(enforcers.list(&parameters));
         let enforced = !enforcers.context("listing the enforcers")?.items.is_empty();
+        let taken = if access.kind {
+            BTreeSet::new()
+        } else {
+            runtime.block_on(not_made(&client))?
+        };
         let mut lab = Self {
             agents: Mutex::default(),
             on_nodes: Vec::new(),
@@ -107,6 +96,7 @@ impl Lab {
             image: access.image.clone(),
             enforced,
             families,
+            taken,
             client,
             runtime,
         };
@@ -156,6 +146,11 @@ impl Lab {
     /// Whether enforcers run in the cluster.
     pub fn is_enforced(&self) -> bool {
         self.enforced
+    }
+
+    /// Whether this namespace is somebody else's.
+    pub fn is_taken(&self, namespace: &str) -> bool {
+        self.taken.contains(namespace)
     }
 
     /// How many nodes there are.
@@ -333,6 +328,14 @@ impl Lab {
             self.purge().await?;
             let namespaces: Api<Namespace> = Api::all(self.client.clone());
             let made = ListParams::default().labels(MADE);
+            // Some are in namespaces of the cluster's own.
+            let pods: Api<Pod> = Api::all(self.client.clone());
+            for pod in pods.list(&made).await? {
+                let own: Api<Pod> =
+                    Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
+                own.delete(&pod.name_any(), &DeleteParams::default())
+                    .await?;
+            }
             for namespace in namespaces.list(&made).await? {
                 namespaces
                     .delete(&namespace.name_any(), &DeleteParams::default())
@@ -350,62 +353,4 @@ impl Lab {
 /// What cases call the n-th node.
 fn alias(index: usize) -> String {
     format!("node{}", index + 1)
-}
-
-async fn client(access: &Access) -> Result<Client> {
-    let config = match &access.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path)
-                .with_context(|| format!("reading the kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
-        }
-        None => Config::infer()
-            .await
-            .context("no kubeconfig was found: pass --kubeconfig FILE")?,
-    };
-    let address = config.cluster_url.clone();
-    let client = Client::try_from(config).context("preparing the cluster's client")?;
-    let version = client.apiserver_version().await;
-    version.with_context(|| format!("the API server at {address} does not answer"))?;
-    Ok(client)
-}
-
-async fn nodes(client: &Client) -> Result<Vec<Real>> {
-    let api: Api<Node> = Api::all(client.clone());
-    let mut found = Vec::new();
-    for node in api
-        .list(&ListParams::default())
-        .await
-        .context("listing nodes")?
-    {
-        let labels = node.labels().clone();
-        let spec = node.spec.clone().unwrap_or_default();
-        let status = node.status.clone().unwrap_or_default();
-        let conditions = status.conditions.iter().flatten();
-        if !conditions
-            .into_iter()
-            .any(|c| c.type_ == "Ready" && c.status == "True")
-        {
-            continue;
-        }
-        let addresses = status.addresses.iter().flatten();
-        let addresses = addresses
-            .filter(|a| a.type_ == "InternalIP")
-            .map(|a| a.address.parse())
-            .collect::<Result<Vec<IpAddr>, _>>()?;
-        let Some(ranges) = spec.pod_cidrs else {
-            bail!("Node {} has no spec.podCIDRs", node.name_any());
-        };
-        let control_plane = labels.contains_key("node-role.kubernetes.io/control-plane");
-        let order = (control_plane, ranges.clone());
-        let real = Real {
-            name: node.name_any(),
-            labels,
-            ranges,
-            addresses,
-        };
-        found.push((order, real));
-    }
-    found.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(found.into_iter().map(|(_, node)| node).collect())
 }

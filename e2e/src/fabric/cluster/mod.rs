@@ -12,6 +12,7 @@
 //! network: policies do not touch it. An agent that dies is an error, never a deny.
 
 mod agent;
+mod discover;
 mod lab;
 mod outside;
 mod pods;

@@ -2,7 +2,7 @@
 //! external client. The nodes, which are containers as well, get a route to each.
 
 use super::agent::Agent;
-use super::lab::Real;
+use super::discover::Real;
 use crate::fabric::{PodKind, Topology};
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;

@@ -50,7 +50,7 @@ fn manifest(lab: &Lab, namespace: &str, name: &str, node: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "namespace": namespace, "name": name, "labels": { "pod": name },
+            "namespace": namespace, "name": name, "labels": { "pod": name, MADE: "true" },
         },
         "spec": {
             "nodeName": node,
