@@ -106,7 +106,7 @@ impl<'a> Reach<'a> {
         let next = self.sets.len();
         let set = *self.known.entry((direction, addresses)).or_insert(next);
         if set == next {
-            let mut rules = policies.iter().flat_map(|p| p.rules(direction));
+            let mut rules = policies.iter().filter_map(|p| p.rules(direction));
             let named = |p: &PortMatch| matches!(p.port, PortSpec::Named(_));
             self.sets.push(Set {
                 names_ports: rules.any(|r| r.iter().any(|rule| rule.ports.iter().any(named))),

@@ -40,13 +40,13 @@ metadata: {name: kube-system, labels: {kubernetes.io/metadata.name: kube-system}
 apiVersion: v1
 kind: Pod
 metadata: {name: web, namespace: shop, labels: {app: web}}
-spec: {nodeName: n, containers: [{name: c}]}
+spec: {nodeName: node1, containers: [{name: c}]}
 status: {phase: Running, podIPs: [{ip: 10.0.0.1}]}
 ---
 apiVersion: v1
 kind: Pod
 metadata: {name: dns, namespace: kube-system, labels: {k8s-app: kube-dns}}
-spec: {nodeName: n, containers: [{name: c, ports: [{name: dns, containerPort: 53, protocol: UDP}]}]}
+spec: {nodeName: node1, containers: [{name: c, ports: [{name: dns, containerPort: 53, protocol: UDP}]}]}
 status: {phase: Running, podIPs: [{ip: 10.0.0.2}]}
 ---
 apiVersion: v1

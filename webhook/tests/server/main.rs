@@ -10,5 +10,6 @@ mod client;
 mod clients;
 mod cluster;
 mod ending;
+mod impact;
 mod requests;
 mod reviews;

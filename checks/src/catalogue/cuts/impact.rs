@@ -80,7 +80,7 @@ const EXAMPLES: usize = 3;
 const NAME: usize = 14;
 
 fn impact(ask: &Ask, answers: &mut Answers) {
-    let Some(edit) = edit(ask.subject) else {
+    let Some(edit) = edit(ask) else {
         return;
     };
     let Some(index) = ask.index(answers) else {
@@ -239,6 +239,13 @@ mod tests {
             judge("{team: b}"),
             ["warn metadata.labels: cuts 1 flow between pods"]
         );
+    }
+
+    #[test]
+    fn the_scan_sees_no_changes() {
+        let deny = policy("{podSelector: {}, policyTypes: [Ingress]}");
+        let case = Case::within(CLUSTER).on(Occasion::Scan);
+        assert_eq!(case.found(IMPACT.id, &deny), [""; 0]);
     }
 
     #[test]

@@ -9,14 +9,17 @@ pub mod webhook;
 use crate::engine::{Answers, Ask};
 use crate::impact::{Edit, Ways, ways};
 use crate::index::Index;
-use crate::subject::{Body, Subject};
+use crate::subject::Body;
+use crate::world::Occasion;
 use ringfence_policy::model::Name;
 use std::sync::Arc;
 
-/// The object as a change of the cluster: a policy, or the labels of a namespace.
-fn edit(subject: &Subject) -> Option<Edit> {
+/// The object as a change of the cluster: a policy, or the labels of a namespace. The scan
+/// looks at what is there: two watches that are not at the same point are no change.
+fn edit(ask: &Ask) -> Option<Edit> {
+    let subject = ask.subject;
     match &subject.body {
-        _ if subject.is_deleted() => None,
+        _ if subject.is_deleted() || ask.world.occasion == Occasion::Scan => None,
         Body::Policy(_) => Some(Edit::default().put(Arc::new(subject.policy()?.clone()))),
         Body::Namespace(namespace) => {
             let labels = namespace.labels.clone();
@@ -28,7 +31,7 @@ fn edit(subject: &Subject) -> Option<Edit> {
 
 /// What the object does to the ways in and out of the cluster; found out once for it.
 fn changed_ways<'a>(ask: &Ask<'a>, answers: &mut Answers) -> Option<&'a Ways> {
-    let edit = edit(ask.subject)?;
+    let edit = edit(ask)?;
     let index: &Index = ask.index(answers)?;
     Some(ask.memo.ways.get_or_init(|| ways(ask.world, index, &edit)))
 }
