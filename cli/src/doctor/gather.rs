@@ -153,9 +153,16 @@ fn message(body: &[u8]) -> String {
 async fn asked<T: Debug>(question: impl Future<Output = Result<T, Error>>) -> Asked<T> {
     match timeout(PATIENCE, question).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Error::Api(status))) => Err(format!("{}: {}", status.code, status.message)),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(words(&error)),
         Err(_) => Err(late()),
+    }
+}
+
+/// An error as people read it: the API server's own words, where it has any.
+pub fn words(error: &Error) -> String {
+    match error {
+        Error::Api(status) => format!("{}: {}", status.code, status.message),
+        other => other.to_string(),
     }
 }
 

@@ -154,7 +154,7 @@ pub fn lines(facts: &Facts) -> Vec<Line> {
         Some(Err(why)) => {
             let line = Line::unknown(CHECK, "cluster", format!("no packet could be sent: {why}"));
             return vec![line.remedy(
-                "needs the rights that docs/doctor.md lists; --no-probe leaves the packets out",
+                "docs/doctor.md says which image and rights it needs; --no-probe leaves the packets out",
             )];
         }
         Some(Ok(isolation)) => isolation,

@@ -162,6 +162,7 @@ fn a_healthy_cluster_is_fine_in_every_line() {
 #[test_case(|f| f.validating = Err("403: no".into()), "webhook", Verdict::Unknown, "403"; "registrations that cannot be seen")]
 #[test_case(|f| { f.validating = Ok(None); f.mutating = Ok(None); }, "webhook", Verdict::Note, "not installed"; "enforcer only")]
 #[test_case(|f| f.deployments = Ok(vec![of(deployment(0))]), "webhook", Verdict::Wrong, "0 of 2"; "no replica")]
+#[test_case(|f| f.deployments = Ok(vec![of(json!({"metadata": {"name": "ringfence-webhook"}, "spec": {"replicas": 0, "selector": {}, "template": {}}, "status": {}}))]), "webhook", Verdict::Wrong, "scaled to 0"; "scaled to nothing")]
 #[test_case(|f| f.deployments = Ok(vec![of(deployment(1))]), "webhook", Verdict::Note, "1 of 2"; "one replica")]
 #[test_case(|f| f.answered = Some(Ok(vec!["mutate"])), "webhook", Verdict::Wrong, "did not answer"; "one hook does not answer")]
 #[test_case(|f| f.answered = Some(Err("500: x509".into())), "webhook", Verdict::Wrong, "x509"; "a certificate that is not trusted")]

@@ -106,6 +106,12 @@ fn deployment(deployment: &Deployment, namespace: &str) -> Line {
         .as_ref()
         .and_then(|s| s.ready_replicas)
         .unwrap_or(0);
+    if wanted == 0 {
+        let line = Line::wrong("webhook", name, "scaled to 0 replicas");
+        return line.remedy(format!(
+            "`kubectl -n {namespace} scale deployment {name} --replicas=2`"
+        ));
+    }
     let found = format!("{ready} of {wanted} replicas are ready");
     if ready >= wanted {
         return Line::fine("webhook", name, found);

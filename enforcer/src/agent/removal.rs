@@ -26,6 +26,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// a moment.
 const BETWEEN: Duration = Duration::from_secs(3);
 
+/// How long one watch of the namespace is trusted.
+const ANEW: Duration = Duration::from_mins(10);
+
 /// An object by its metadata alone.
 type Meta<K> = Api<PartialObjectMeta<K>>;
 
@@ -147,22 +150,32 @@ fn absence(error: &kube::Error, name: &str) -> Seen {
     }
 }
 
-/// Sets `leaving` once the namespace has been deleted.
+/// Sets `leaving` once the namespace has been deleted. Begins anew now and then: a peer that
+/// died without a word says as little as a namespace that nobody changes.
 async fn look_out(namespaces: Meta<Namespace>, name: String, leaving: Arc<AtomicBool>) {
+    loop {
+        let deleted = until_deleted(&namespaces, &name);
+        if timeout(ANEW, deleted).await.is_ok() {
+            leaving.store(true, Ordering::Relaxed);
+            return;
+        }
+    }
+}
+
+async fn until_deleted(namespaces: &Meta<Namespace>, name: &str) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let changes = watcher(namespaces, config);
+    let changes = watcher(namespaces.clone(), config);
     let mut changes = pin!(changes.default_backoff().applied_objects());
     while let Some(change) = changes.next().await {
         match change {
-            Ok(namespace) if state(&namespace) == Seen::Leaving => {
-                leaving.store(true, Ordering::Relaxed);
-                return;
-            }
+            Ok(namespace) if state(&namespace) == Seen::Leaving => return,
             Ok(_) => {}
             // It is asked for again at the end.
             Err(error) => tracing::debug!(%error, "cannot watch the own namespace"),
         }
     }
+    // A watcher has no end; if this one had, nothing would have been seen.
+    std::future::pending().await
 }
 
 #[cfg(test)]

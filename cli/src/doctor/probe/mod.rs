@@ -5,6 +5,7 @@ mod pods;
 
 use self::pods::{State, manifest, name_of, policies, state, unfit};
 use super::facts::Asked;
+use super::gather::words;
 use super::isolation::{Fate, Isolation, PORTS, Packet};
 use anyhow::{Context, Result, bail};
 use futures::stream::{self, StreamExt};
@@ -47,7 +48,7 @@ pub async fn run(client: &Client, nodes: &[Node], image: &str) -> Result<Asked<I
     );
     let room = match Room::open(client).await {
         Ok(room) => room,
-        Err(error) => return Ok(Err(format!("{error:#}"))),
+        Err(error) => return Ok(Err(told(&error))),
     };
     let seen = tokio::select! {
         seen = room.look(nodes, image) => Some(seen),
@@ -57,7 +58,7 @@ pub async fn run(client: &Client, nodes: &[Node], image: &str) -> Result<Asked<I
     let Some(seen) = seen else {
         match left {
             Ok(()) => bail!("interrupted; what the probe had made is removed"),
-            Err(error) => bail!("interrupted; {error:#}"),
+            Err(error) => bail!("interrupted; {}", told(&error)),
         }
     };
     Ok(seen
@@ -65,7 +66,20 @@ pub async fn run(client: &Client, nodes: &[Node], image: &str) -> Result<Asked<I
             left: left.is_err().then(|| room.name.clone()),
             ..seen
         })
-        .map_err(|error| format!("{error:#}")))
+        .map_err(|error| told(&error)))
+}
+
+/// The chain of causes in one line, ending with the API server's own words.
+fn told(error: &anyhow::Error) -> String {
+    let mut chain: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        if let Some(last) = cause.downcast_ref::<kube::Error>() {
+            chain.push(words(last));
+            break;
+        }
+        chain.push(cause.to_string());
+    }
+    chain.join(": ")
 }
 
 async fn received((interrupt, terminate): &mut (Signal, Signal)) {
@@ -254,7 +268,7 @@ impl Room {
                     usable.insert(node, pair);
                 }
                 Err(error) => {
-                    missing.insert(node, format!("{error:#}"));
+                    missing.insert(node, told(&error));
                 }
             }
         }
