@@ -33,8 +33,12 @@ SECONDS_AT=$(date +%s%N)
 
 # In a daemon of our own nothing else can be in the way, so that the nodes get the network
 # of the documents (seed 002). kind uses the network called `kind` if there is one.
-if [ -S "$RUN/docker.sock" ] && ! docker network inspect kind >/dev/null 2>&1; then
-  docker network create "${subnets[@]}" -o com.docker.network.driver.mtu=1500 kind >/dev/null
+if [ -S "$RUN/docker.sock" ]; then
+  six=$(docker network inspect -f '{{.EnableIPv6}}' kind 2>/dev/null || true)
+  wanted=$([ "${IPS:-ipv4}" = dual ] && echo true || echo false)
+  # One of a run with other addresses.
+  [ -z "$six" ] || [ "$six" = "$wanted" ] || { docker network rm kind >/dev/null; six=; }
+  [ -n "$six" ] || docker network create "${subnets[@]}" -o com.docker.network.driver.mtu=1500 kind >/dev/null
 fi
 log=$KIND_CACHE/log/cluster
 inside kind create cluster --name "$CLUSTER" --image "$image" --kubeconfig "$KUBECONFIG" --retain --config=- >"$log" 2>&1 <<YAML || {
