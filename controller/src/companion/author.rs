@@ -8,11 +8,8 @@ use ringfence_checks::{Before, Config, Facts, Index, Occasion, Subject, World};
 use ringfence_isolation::POLICY;
 use ringfence_isolation::render::MANAGED_BY;
 use ringfence_policy::model::ObjectKey;
+pub use ringfence_policy::parse::COMPANION as LABEL;
 use serde_json::{Value, json};
-
-/// The label of every companion. With an ownerReference to a NetworkPolicy it makes the
-/// enforcer take the policy as one that only allows.
-pub const LABEL: &str = "ringfence.dev/companion";
 
 /// What the name of a companion begins with; its author's uid follows, so that an author's
 /// policy that is made anew never meets the companion of the old one.

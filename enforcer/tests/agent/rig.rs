@@ -244,6 +244,7 @@ pub fn policy(to: &str, from: &[&str]) -> Object {
         ingress: Some(if from.is_empty() { vec![] } else { vec![rule] }),
         egress: None,
         fault: None,
+        allow_only: false,
     })
 }
 

@@ -186,6 +186,7 @@ fn the_full_text_is_taken_and_read_back_and_cleaned_up(flavour: &str) {
         ingress: Some(vec![Rule::default()]),
         egress: None,
         fault: None,
+        allow_only: false,
     };
     snapshot.apply(Object::Policy(long));
     let program = compiled(&snapshot);
@@ -260,6 +261,7 @@ fn one_selector_matches_150_000_pods() {
         ingress: Some(vec![from_all_pods]),
         egress: None,
         fault: None,
+        allow_only: false,
     };
     let mut snapshot = Snapshot::default();
     for namespace in ["x", "y"] {

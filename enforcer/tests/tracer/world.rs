@@ -197,13 +197,15 @@ fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
 
 fn policy() -> impl Strategy<Value = Policy> {
     let key = (select(&POLICIES[..]), select(&NAMESPACES[..]));
-    (key, pods(), rules(), rules()).prop_map(
-        |((name, namespace), pod_selector, ingress, egress)| Policy {
+    let allow_only = prop::bool::weighted(0.2);
+    (key, pods(), rules(), rules(), allow_only).prop_map(
+        |((name, namespace), pod_selector, ingress, egress, allow_only)| Policy {
             key: ObjectKey::new(namespace, name),
             pod_selector,
             ingress,
             egress,
             fault: None,
+            allow_only,
         },
     )
 }

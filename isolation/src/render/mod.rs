@@ -134,6 +134,7 @@ pub fn render(input: &Input) -> Rendered {
             ingress: Some(ingress.rules),
             egress: restricted.then_some(egress.rules),
             fault: None,
+            allow_only: false,
         },
         ingress: ingress.sources,
         egress: egress.sources,

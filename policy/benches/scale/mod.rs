@@ -145,6 +145,7 @@ impl Scale {
             ingress,
             egress,
             fault: None,
+            allow_only: false,
         }
     }
 }

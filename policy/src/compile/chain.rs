@@ -190,6 +190,7 @@ mod tests {
             ingress,
             egress,
             fault: None,
+            allow_only: false,
         };
         Compiled::new(&policy, direction)
     }

@@ -60,8 +60,10 @@ impl Policies {
         direction: Direction,
     ) -> Option<Id> {
         let mut chains: Vec<Id> = Vec::new();
+        let mut isolated = false;
         for policy in in_namespace(policies, &pod.key.namespace) {
             if policy.rules(direction).is_some() && policy.pod_selector.matches(&pod.labels) {
+                isolated |= !policy.allow_only;
                 let id = Id::of_chain(direction, &policy.key);
                 self.compiled
                     .entry(id)
@@ -69,7 +71,7 @@ impl Policies {
                 chains.push(id);
             }
         }
-        if chains.is_empty() {
+        if !isolated {
             return None;
         }
         chains.sort_unstable();

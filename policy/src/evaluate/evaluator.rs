@@ -205,8 +205,11 @@ impl<'a> Evaluator<'a> {
             own.filter(|p| p.pod_selector.matches(&known.pod.labels))
                 .collect()
         });
-        let isolating = move |p: &&Policy| p.rules(direction).is_some();
-        selected_by.iter().copied().filter(isolating)
+        let says = move |p: &&Policy| p.rules(direction).is_some();
+        // Those that only allow count where another one isolates.
+        let isolated = selected_by.iter().any(|p| says(p) && !p.allow_only);
+        let all = selected_by.iter().copied().filter(says);
+        all.filter(move |_| isolated)
     }
 
     /// The peer and the port by which a rule allows; `None` in them where the

@@ -38,6 +38,9 @@ pub struct Policy {
     /// Why the object could not be understood. Such a policy isolates the pods it
     /// selects and allows nothing (fail closed); the text is for Events and logs.
     pub fault: Option<Arc<str>>,
+    /// It adds to what other policies allow and isolates nothing by itself: a companion
+    /// (see [`crate::parse::policy`]). Pods that only such policies select are open.
+    pub allow_only: bool,
 }
 
 impl Policy {

@@ -21,7 +21,7 @@ pub mod view;
 
 pub use errors::ParseError;
 pub use objects::{namespace, node, pod, service};
-pub use policy::policy;
+pub use policy::{COMPANION, policy};
 
 use crate::model::{ObjectKey, Policy};
 use crate::snapshot::{Kind, Object};

@@ -13,6 +13,9 @@ use crate::model::{Direction, Policy, Rule, Selector};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// The label of companions, with the value `true`: see [`Policy::allow_only`].
+pub const COMPANION: &str = "ringfence.dev/companion";
+
 /// How many errors a policy's `fault` repeats; an Event has room for about as many.
 const FAULTS_SHOWN: usize = 20;
 
@@ -55,6 +58,8 @@ pub fn policy(object: &Value) -> Result<Parsed, ParseError> {
         policy.ingress = closed(policy.ingress);
         policy.egress = closed(policy.egress);
         policy.fault = Some(fault(&errors.list));
+    } else {
+        policy.allow_only = is_companion(object);
     }
     Ok(Parsed {
         policy,
@@ -138,7 +143,17 @@ fn read(spec: &Field, mut unclear: bool, errors: &mut Errors) -> Policy {
         ingress: isolates(Direction::Ingress).then_some(ingress),
         egress: isolates(Direction::Egress).then_some(egress),
         fault: None,
+        allow_only: false,
     }
+}
+
+/// Whether the controller keeps the policy beside an author's (injection mode `companion`):
+/// it has the label, and belongs to another NetworkPolicy. Whoever forges that on a policy
+/// of their own only makes it isolate less, which they could do anyway by deleting it.
+fn is_companion(object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    let mut owners = metadata["ownerReferences"].as_array().into_iter().flatten();
+    metadata["labels"][COMPANION] == "true" && owners.any(|owner| owner["kind"] == "NetworkPolicy")
 }
 
 /// What `policyTypes` says; empty when it says nothing and is inferred.

@@ -132,14 +132,16 @@ fn policy() -> impl Strategy<Value = Policy> {
         selector(),
         rules(),
         rules(),
+        prop::bool::weighted(0.2),
     )
         .prop_map(
-            |((namespace, name), pod_selector, ingress, egress)| Policy {
+            |((namespace, name), pod_selector, ingress, egress, allow_only)| Policy {
                 key: ObjectKey { namespace, name },
                 pod_selector,
                 ingress,
                 egress,
                 fault: None,
+                allow_only,
             },
         )
 }

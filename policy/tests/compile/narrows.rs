@@ -60,6 +60,7 @@ fn policy(name: &str, rules: Vec<Rule>) -> Policy {
         ingress: Some(rules),
         egress: None,
         fault: None,
+        allow_only: false,
     }
 }
 

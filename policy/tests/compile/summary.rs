@@ -52,6 +52,7 @@ fn a_person_can_read_it() {
         }]),
         egress: Some(vec![]),
         fault: None,
+        allow_only: false,
     };
     let mut snapshot = Snapshot::default();
     for object in [

@@ -7,6 +7,7 @@
 )]
 
 mod addresses;
+mod companions;
 mod explain;
 mod peers;
 mod ports;
