@@ -140,6 +140,7 @@ impl<'a> Changed<'a> {
             (Some(before), Some(after)) => {
                 !self.relabelled
                     && before.pod_selector == after.pod_selector
+                    && before.allow_only == after.allow_only
                     && before.rules(direction) == after.rules(direction)
             }
             (None, None) => true,

@@ -157,7 +157,9 @@ fn ports(index: &Index, pod: &Pod) -> Vec<Port> {
 
 fn is_isolated(index: &Index, pod: &Pod, direction: Direction) -> bool {
     let mut policies = index.policies(&pod.key.namespace);
-    policies.any(|p| p.rules(direction).is_some() && p.pod_selector.matches(&pod.labels))
+    policies.any(|p| {
+        p.rules(direction).is_some() && !p.allow_only && p.pod_selector.matches(&pod.labels)
+    })
 }
 
 /// What a workload is called, by the labels that people give.

@@ -94,7 +94,7 @@ impl<'a> Reach<'a> {
             looks += 1;
             policy.rules(direction).is_some() && policy.pod_selector.matches(&pod.labels)
         };
-        let policies: Vec<&'a Policy> = if when == When::Before {
+        let mut policies: Vec<&'a Policy> = if when == When::Before {
             let all = self.index.policies(namespace).map(AsRef::as_ref);
             all.filter(isolates).collect()
         } else {
@@ -102,6 +102,10 @@ impl<'a> Reach<'a> {
             all.filter(isolates).collect()
         };
         self.spend(16 * (looks + 1))?;
+        // Those that only allow count where another one isolates.
+        if policies.iter().all(|policy| policy.allow_only) {
+            policies.clear();
+        }
         let addresses = policies.iter().map(|p| ptr::from_ref(*p)).collect();
         let next = self.sets.len();
         let set = *self.known.entry((direction, addresses)).or_insert(next);

@@ -279,7 +279,8 @@ impl Sight<'_> {
             let all = self.index.policies(namespace).map(AsRef::as_ref);
             all.filter(selects).collect()
         };
-        policies.is_empty()
+        // Those that only allow count where another one isolates.
+        policies.iter().all(|policy| policy.allow_only)
             || policies.iter().any(|policy| {
                 let mut rules = policy.rules(direction).unwrap_or_default().iter();
                 rules.any(|rule| {
