@@ -18,8 +18,10 @@ PROFILE=${PROFILE:-release}
 IMAGES=${IMAGES:-webhook controller enforcer probe}
 TARGET=x86_64-unknown-linux-gnu
 [ "$(uname -m)" = x86_64 ] || TARGET=$(uname -m)-unknown-linux-gnu
-version=$(git -C "$ROOT" describe --tags --always --dirty --abbrev=12)
-export SOURCE_DATE_EPOCH; SOURCE_DATE_EPOCH=$(git -C "$ROOT" log -1 --format=%ct)
+# Without git, or in a checkout of somebody else's, there is neither.
+version=$(git -C "$ROOT" describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+SOURCE_DATE_EPOCH=$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || echo 0)
+export SOURCE_DATE_EPOCH
 
 docker version >/dev/null 2>&1 || fail "no Docker daemon answers; e2e/kind/docker.sh start starts one (as root)"
 

@@ -6,7 +6,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 OUT=${OUT:-$ROOT/.cache/bundle}
 mkdir -p "$OUT"
 OUT=$OUT IMAGES="webhook controller enforcer probe" "$ROOT/images/build.sh"
-version=$(git -C "$ROOT" describe --tags --always --dirty --abbrev=12)
+version=$(git -C "$ROOT" describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 kubectl=${CONTROLPLANE:-$ROOT/.cache/controlplane}/kubectl
 [ -x "$kubectl" ] || kubectl=kubectl
 for overlay in "$ROOT"/manifests/overlays/*/; do

@@ -2,7 +2,7 @@
 # Installs what a target needs, or says in one sentence what to install.
 #   scripts/setup.sh net     iptables, ipset, nftables, conntrack, iproute2
 #   scripts/setup.sh deny    cargo-deny, for `make lint`
-#   scripts/setup.sh kind    a Docker daemon and debootstrap, where no Docker answers
+#   scripts/setup.sh kind    jq and curl; a Docker daemon and debootstrap, where no Docker answers
 #   scripts/setup.sh browser a headless browser, for the test of the report's page
 #   scripts/setup.sh bench   nginx and ab, for the Service benchmark
 set -euo pipefail
@@ -34,6 +34,7 @@ net)
   need iptables iptables ipset ipset nft nftables conntrack conntrack ip iproute2
   ;;
 kind)
+  need jq jq curl curl
   docker version >/dev/null 2>&1 || need docker docker.io dockerd docker.io debootstrap debootstrap
   ;;
 browser)
