@@ -53,13 +53,13 @@ pub fn policy(object: &Value) -> Result<Parsed, ParseError> {
         place: Place::Named(&Place::Root, "spec"),
     });
     let mut policy = read(&spec, unknown_to_us, &mut errors);
-    if !errors.list.is_empty() {
+    if errors.list.is_empty() {
+        policy.allow_only = is_companion(object);
+    } else {
         let closed = |rules: Option<Vec<Rule>>| rules.map(|_| Vec::new());
         policy.ingress = closed(policy.ingress);
         policy.egress = closed(policy.egress);
         policy.fault = Some(fault(&errors.list));
-    } else {
-        policy.allow_only = is_companion(object);
     }
     Ok(Parsed {
         policy,
