@@ -180,6 +180,7 @@ mod tests {
     #[test_case("shop", json!({}), json!({"podSelector": {}, "policyTypes": ["Egress"]}); "a pure deny")]
     #[test_case("shop", json!({}), json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]}); "nothing is lacking")]
     #[test_case("shop", json!({}), json!({"podSelector": 7}); "unreadable")]
+    #[allow(clippy::needless_pass_by_value, reason = "as the cases write it")]
     fn none(namespace: &str, annotations: Value, spec: Value) {
         let author = author(namespace, &annotations, &spec);
         assert_eq!(author.companion(&index(), &config()), None);

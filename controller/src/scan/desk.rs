@@ -124,18 +124,18 @@ mod tests {
         (Kind::NetworkPolicy, ObjectKey::new(namespace, name))
     }
 
-    fn some(check: &'static str) -> Option<Findings> {
-        Some(Findings {
+    fn found(check: &'static str) -> Findings {
+        Findings {
             findings: vec![finding(check, Level::Warn)],
-        })
+        }
     }
 
     #[test]
     fn only_news_change_a_report() {
         let mut desk = Desk::default();
         let (a, b) = (id("x", "a"), id("x", "b"));
-        assert!(desk.put(&a, some("ns-all")).is_some());
-        assert!(desk.put(&a, some("ns-all")).is_none());
+        assert!(desk.put(&a, Some(found("ns-all"))).is_some());
+        assert!(desk.put(&a, Some(found("ns-all"))).is_none());
         assert!(desk.put(&b, Some(Findings::default())).is_none());
         let now = Timestamp::UNIX_EPOCH;
         let report = desk.report("x", Api::OpenReports, now);
@@ -145,7 +145,7 @@ mod tests {
         let later = Timestamp::from_second(1_000).unwrap();
         let same = desk.report("x", Api::OpenReports, later);
         assert!(!desk.is_new(&"x".into(), same.as_ref()));
-        assert_eq!(desk.put(&a, some("one-sided")).as_deref(), Some("x"));
+        assert_eq!(desk.put(&a, Some(found("one-sided"))).as_deref(), Some("x"));
         let other = desk.report("x", Api::OpenReports, later);
         assert!(desk.is_new(&"x".into(), other.as_ref()));
     }
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn an_object_that_is_gone_takes_its_report_along() {
         let mut desk = Desk::default();
-        desk.put(&id("x", "a"), some("ns-all"));
+        desk.put(&id("x", "a"), Some(found("ns-all")));
         assert_eq!(desk.namespaces().count(), 1);
         assert_eq!(desk.put(&id("x", "a"), None).as_deref(), Some("x"));
         assert_eq!(desk.namespaces().count(), 0);
@@ -174,7 +174,7 @@ mod tests {
             finding("ns-all", Level::Audit),
         ];
         desk.put(&id("x", "a"), Some(Findings { findings }));
-        desk.put(&id("y", "a"), some("ns-all"));
+        desk.put(&id("y", "a"), Some(found("ns-all")));
         let counts = desk.counts();
         assert_eq!(counts[&("ns-all", Level::Warn)], 2);
         assert_eq!(counts[&("ns-all", Level::Audit)], 1);

@@ -175,7 +175,7 @@ async fn until_deleted(namespaces: &Meta<Namespace>, name: &str) {
         }
     }
     // A watcher has no end; if this one had, nothing would have been seen.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[cfg(test)]
