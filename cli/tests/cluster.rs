@@ -6,13 +6,12 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::Api;
 use kube::runtime::wait::await_condition;
-use ringfence_e2e::controlplane::{Applier, ControlPlane, Identity, Options, Programs};
+use ringfence_e2e::controlplane::{self, Applier, ControlPlane, Identity, Options, Programs};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{PodKind, Topology, World};
 use ringfence_e2e::objects::documents;
-use ringfence_e2e::sandbox;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
 use std::time::Duration;
 
@@ -55,29 +54,10 @@ spec:
 ";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    controlplane::test(run)
 }
 
-fn run() -> Result<()> {
-    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-        PathBuf::from,
-    );
-    let programs = match Programs::find(&folder) {
-        Ok(programs) => programs,
-        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
-        Err(error) => {
-            println!("skipped: {error:#}");
-            return Ok(());
-        }
-    };
-    sandbox::enter()?;
+fn run(programs: &Programs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -85,7 +65,7 @@ fn run() -> Result<()> {
     let world = World::create(Topology::new(PodKind::Bridge, 1))?;
     let options = Options::new(CONTROL_ADDRESS.into());
     let plane = runtime.block_on(async {
-        let plane = ControlPlane::start(&programs, world.control(), options).await?;
+        let plane = ControlPlane::start(programs, world.control(), options).await?;
         let applier = Applier::new(plane.client());
         let services = services(plane.client()).await?;
         for object in documents(&OBJECTS.replace("SERVICES", &services), "default")? {

@@ -3,11 +3,10 @@
 //! controlplane`; without them it is skipped, but never where `CI` is set.
 
 use anyhow::{Context, Result, ensure};
-use ringfence_e2e::controlplane::{Applier, ControlPlane, Identity, Options, Programs};
+use ringfence_e2e::controlplane::{self, Applier, ControlPlane, Identity, Options, Programs};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{PodKind, Topology, World};
 use ringfence_e2e::objects::documents;
-use ringfence_e2e::sandbox;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
@@ -77,27 +76,17 @@ spec:
 ";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    controlplane::test(run)
 }
 
-fn run() -> Result<()> {
-    let Some(programs) = Programs::for_tests()? else {
-        return Ok(());
-    };
-    sandbox::enter()?;
+fn run(programs: &Programs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let world = World::create(Topology::new(PodKind::Bridge, 1))?;
     let options = Options::new(CONTROL_ADDRESS.into());
-    let plane = runtime.block_on(ControlPlane::start(&programs, world.control(), options))?;
+    let plane = runtime.block_on(ControlPlane::start(programs, world.control(), options))?;
     let lab = Lab {
         applier: Applier::new(plane.client()),
         admin: plane.kubeconfig(Identity::Admin),

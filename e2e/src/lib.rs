@@ -21,6 +21,7 @@ pub mod fabric;
 pub mod isolation;
 pub mod objects;
 pub mod probe;
+pub mod reference;
 pub mod report;
 pub mod sandbox;
 pub mod selftest;

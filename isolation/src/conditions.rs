@@ -3,14 +3,15 @@
 //! They look at objects, not at packets, and in doubt they are silent about a problem: a
 //! condition that is often wrong is read by nobody.
 
+use crate::judge::is_within;
 use crate::render::{POLICY, Rendered};
 use crate::{Condition, Statement, Status};
 use ringfence_api::{Direction, IsolationRuleSpec};
 use ringfence_checks::inject::dns::NAMESPACE_NAME;
 use ringfence_policy::Snapshot;
 use ringfence_policy::model::{
-    self, Labels, NamespaceMatch, ObjectKey, Peer, Policy, PortMatch, PortSpec, Rule, Service,
-    ServiceType, TrafficPolicy,
+    self, Labels, NamespaceMatch, ObjectKey, Peer, Policy, Rule, Service, ServiceType,
+    TrafficPolicy,
 };
 use std::sync::Arc;
 
@@ -58,47 +59,8 @@ fn widens(policy: &Policy, fence: &Policy) -> bool {
             return false;
         };
         let rules = policy.rules(direction).unwrap_or_default();
-        rules.iter().any(|rule| !is_covered(rule, fence))
+        rules.iter().any(|rule| !is_within(fence, rule))
     })
-}
-
-fn is_covered(rule: &Rule, fence: &[Rule]) -> bool {
-    let covers = |peer: &Peer| {
-        fence.iter().any(|f| {
-            let ports = f.ports.is_empty()
-                || (!rule.ports.is_empty() && rule.ports.iter().all(|p| has_port(&f.ports, p)));
-            ports && f.peers.iter().any(|known| contains(known, peer))
-        })
-    };
-    !rule.peers.is_empty() && rule.peers.iter().all(covers)
-}
-
-fn has_port(ports: &[PortMatch], wanted: &PortMatch) -> bool {
-    ports.iter().any(|known| {
-        known.protocol == wanted.protocol
-            && match (&known.port, &wanted.port) {
-                (PortSpec::Any, _) => true,
-                (PortSpec::Range(a, b), PortSpec::Range(c, d)) => a <= c && d <= b,
-                (known, wanted) => known == wanted,
-            }
-    })
-}
-
-/// Whether every pod or address of `peer` is one of `known`.
-fn contains(known: &Peer, peer: &Peer) -> bool {
-    match (known, peer) {
-        (
-            Peer::Pods { namespaces, pods },
-            Peer::Pods {
-                namespaces: others,
-                pods: chosen,
-            },
-        ) => namespaces == others && (pods.is_everything() || pods == chosen),
-        (Peer::Block(known), Peer::Block(block)) => {
-            known == block || (known.cidr.contains(&block.cidr) && known.except.is_empty())
-        }
-        _ => false,
-    }
 }
 
 /// Whether addresses arrive at the namespace's pods as an ingress rule names them; `None`

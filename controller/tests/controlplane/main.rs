@@ -14,42 +14,22 @@ mod switch;
 
 use anyhow::{Result, ensure};
 use lab::Lab;
-use ringfence_e2e::controlplane::Programs;
+use ringfence_e2e::controlplane::{self, Programs};
 use ringfence_e2e::fabric::{PodKind, Topology, World};
-use ringfence_e2e::sandbox;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    controlplane::test(run)
 }
 
-fn run() -> Result<()> {
-    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-        PathBuf::from,
-    );
-    let programs = match Programs::find(&folder) {
-        Ok(programs) => programs,
-        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
-        Err(error) => {
-            println!("skipped: {error:#}");
-            return Ok(());
-        }
-    };
-    sandbox::enter()?;
+fn run(programs: &Programs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let world = World::create(Topology::new(PodKind::Bridge, 1))?;
-    let result = runtime.block_on(whole_way(&programs, &world));
+    let result = runtime.block_on(whole_way(programs, &world));
     drop(runtime);
     result
 }

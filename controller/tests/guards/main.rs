@@ -7,36 +7,26 @@
 mod deletion;
 mod lab;
 mod owned;
+mod schema;
 mod tenants;
 
 use anyhow::Result;
 use lab::Lab;
-use ringfence_e2e::controlplane::Programs;
+use ringfence_e2e::controlplane::{self, Programs};
 use ringfence_e2e::fabric::{PodKind, Topology, World};
-use ringfence_e2e::sandbox;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    controlplane::test(run)
 }
 
-fn run() -> Result<()> {
-    let Some(programs) = Programs::for_tests()? else {
-        return Ok(());
-    };
-    sandbox::enter()?;
+fn run(programs: &Programs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let world = World::create(Topology::new(PodKind::Bridge, 1))?;
-    let result = runtime.block_on(whole_way(&programs, &world));
+    let result = runtime.block_on(whole_way(programs, &world));
     drop(runtime);
     result
 }
@@ -47,6 +37,7 @@ async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     owned::what_was_retained(&lab).await?;
     owned::whoever_may_override(&lab).await?;
     owned::the_name_of_somebody_else(&lab).await?;
+    schema::refusals(&lab).await?;
     tenants::joining_and_leaving(&lab).await?;
     tenants::without_configuration(&lab).await?;
     deletion::of_the_isolation(&lab).await?;

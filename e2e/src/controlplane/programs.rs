@@ -49,7 +49,7 @@ impl Programs {
     ///
     /// # Errors
     /// They are not there although `CI` is set: a test must not be skipped silently.
-    pub fn for_tests() -> Result<Option<Self>> {
+    pub(super) fn for_tests() -> Result<Option<Self>> {
         let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
             || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
             PathBuf::from,

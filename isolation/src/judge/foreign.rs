@@ -81,30 +81,35 @@ fn first<'a>(
     })
 }
 
+/// Whether the rules of a fence let pass all that a rule lets pass, peer by peer.
+pub(crate) fn is_within(fence: &[Rule], rule: &Rule) -> bool {
+    !rule.peers.is_empty() && outside(fence, rule).is_none()
+}
+
+/// The first peer of a rule that no rule of a fence lets pass on the same ports.
+fn outside<'a>(fence: &[Rule], rule: &'a Rule) -> Option<&'a Peer> {
+    rule.peers.iter().find(|peer| {
+        let single = Rule {
+            peers: vec![Peer::clone(peer)],
+            ports: rule.ports.clone(),
+        };
+        !fence.iter().any(|ours| contains(ours, &single))
+    })
+}
+
 fn beyond(closed: &[Rule], rule: &Rule, own: &str, index: &Index) -> Option<Whom> {
     if rule.peers.is_empty() {
         return Some(Whom::Everyone);
     }
-    rule.peers.iter().find_map(|peer| {
-        let single = Rule {
-            peers: vec![peer.clone()],
-            ports: rule.ports.clone(),
-        };
-        if closed.iter().any(|ours| contains(ours, &single)) {
-            return None;
-        }
-        match peer {
-            Peer::Block(block) => Some(Whom::Addresses(block.cidr.to_string())),
-            Peer::Pods {
-                namespaces: NamespaceMatch::Own,
-                ..
-            } => Some(Whom::Inside),
-            Peer::Pods { namespaces, .. } => {
-                let others = index.namespaces(own, namespaces);
-                Some(Whom::Namespaces(
-                    others.filter(|name| ***name != *own).count(),
-                ))
-            }
+    Some(match outside(closed, rule)? {
+        Peer::Block(block) => Whom::Addresses(block.cidr.to_string()),
+        Peer::Pods {
+            namespaces: NamespaceMatch::Own,
+            ..
+        } => Whom::Inside,
+        Peer::Pods { namespaces, .. } => {
+            let others = index.namespaces(own, namespaces);
+            Whom::Namespaces(others.filter(|name| ***name != *own).count())
         }
     })
 }

@@ -24,6 +24,7 @@ mod rule;
 pub use config::config;
 pub use fence::isolation;
 pub use fences::{Fences, Unreadable};
+pub(crate) use foreign::is_within;
 pub use foreign::{Opening, foreign, opening};
 pub use rule::rule;
 
