@@ -93,6 +93,13 @@ fn applied(yaml: &str, namespace: &str) -> Option<String> {
     objects.iter().find_map(|object| {
         let kind = object["kind"].as_str().unwrap_or_default();
         let system = object["metadata"]["namespace"] == "kube-system";
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        if group.contains('.') && !group.ends_with(".k8s.io") {
+            return Some(format!(
+                "applies a {kind}, which the cluster need not know; --fabric netns plays it"
+            ));
+        }
         match kind {
             "Pod" | "Node" => {
                 Some("applies pods or nodes of its own; --fabric netns plays it".to_owned())
@@ -141,8 +148,11 @@ mod tests {
     #[test_case("{kind: Pod, metadata: {namespace: x, name: a}}", Some("pods"); "a pod")]
     #[test_case("{kind: NetworkPolicy, metadata: {namespace: x, name: 10.102.123.1}}", Some("addresses"); "addresses of netns")]
     #[test_case("{", Some("cannot be read"); "no YAML")]
+    #[test_case("{apiVersion: installer.example.io/v1, kind: Installer, metadata: {namespace: x, name: a}}", Some("need not know"); "a kind of somebody else's")]
+    #[test_case("{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {namespace: x, name: a}}", None; "a kind of Kubernetes")]
     fn what_a_cluster_is_not_asked_to_take(yaml: &str, reason: Option<&str>) {
-        let yaml = yaml.replacen('{', "{apiVersion: v1, ", usize::from(yaml.len() > 1));
+        let whole = yaml.len() == 1 || yaml.contains("apiVersion");
+        let yaml = yaml.replacen('{', "{apiVersion: v1, ", usize::from(!whole));
         let found = applied(&yaml, "x");
         assert_eq!(found.is_some(), reason.is_some(), "{found:?}");
         let found = found.unwrap_or_default();
