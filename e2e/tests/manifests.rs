@@ -114,6 +114,7 @@ fn forbidden(pod: &Value) -> BTreeSet<String> {
 #[test_case("overlays/kind", &BOTH; "kind")]
 #[test_case("overlays/cert-manager", &BOTH; "cert manager")]
 #[test_case("overlays/companion", &BOTH; "companion")]
+#[test_case("overlays/reports", &BOTH; "reports")]
 #[test_case("overlays/enforcer-only", &[ENFORCER]; "enforcer only")]
 #[test_case("overlays/webhook-only", &["ringfence-controller", "ringfence-webhook"]; "webhook only")]
 fn pods_are_restricted_but_for_the_named_exceptions(kustomization: &str, wanted: &[&str]) {

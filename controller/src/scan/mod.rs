@@ -80,7 +80,7 @@ struct Scan {
     server: Option<Server>,
     settings: Settings,
     health: Health,
-    /// Whether the server has the reports' CRD, as last seen.
+    /// Why reports cannot be written, as it was told; `None`: they can.
     told: Option<String>,
 }
 
@@ -147,12 +147,13 @@ impl Scan {
                 retry = retry.max(not_before);
                 continue;
             }
-            if now >= round {
+            let again = now >= round;
+            if again {
                 round = now + ROUND;
                 self.due.everything();
                 self.read_config();
             }
-            if now + ROUND == round || self.told.is_some() && now >= retry {
+            if again || self.told.is_some() && now >= retry {
                 retry = now + RETRY;
                 self.find_reports().await;
             }
@@ -231,9 +232,10 @@ impl Scan {
         if self.told == now {
             return;
         }
-        match &now {
-            Some(why) => tracing::warn!(why, "findings of the scan are metrics only"),
-            None => tracing::info!("findings of the scan are written as reports"),
+        if let Some(why) = &now {
+            tracing::warn!(why, "findings of the scan are metrics only");
+        } else {
+            tracing::info!("findings of the scan are written as reports");
         }
         self.told = now;
     }
