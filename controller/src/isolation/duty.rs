@@ -103,3 +103,6 @@ fn made_for_annotation(namespace: &str) -> NamespaceIsolation {
     annotations.insert(MADE_FOR.to_owned(), KUBESPHERE.0.to_owned());
     isolation
 }
+
+#[cfg(test)]
+mod tests;
