@@ -98,9 +98,10 @@ fn isolated() -> Isolation {
     let packets = Packet::plan(&["n1".into(), "n2".into()], |_, _| vec![true]);
     let fate = |packet: &Packet| Fate {
         before: (Outcome::Allowed, String::new()),
-        after: match packet.is_allowed() {
-            true => (Outcome::Allowed, String::new()),
-            false => (Outcome::Rejected, "connection refused".into()),
+        after: if packet.is_allowed() {
+            (Outcome::Allowed, String::new())
+        } else {
+            (Outcome::Rejected, "connection refused".into())
         },
     };
     Isolation {

@@ -31,7 +31,7 @@ const ENFORCED: Duration = Duration::from_secs(15);
 /// How long a packet is waited for: where a deny is silent, each takes this long.
 const PACKET: Duration = Duration::from_secs(1);
 /// How long the namespace may take to go.
-const GONE: Duration = Duration::from_secs(60);
+const GONE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(250);
 /// Requests at a time.
 const AT_ONCE: usize = 16;

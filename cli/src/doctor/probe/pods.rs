@@ -108,8 +108,8 @@ pub(super) fn state(pod: &Pod) -> State {
     if phase == "Running" && !addresses.is_empty() {
         return State::Runs(addresses);
     }
-    let states = status.container_statuses.into_iter().flatten();
-    let waiting = states.filter_map(|c| c.state?.waiting).next();
+    let mut containers = status.container_statuses.into_iter().flatten();
+    let waiting = containers.find_map(|c| c.state?.waiting);
     let reason = waiting.as_ref().and_then(|w| w.reason.clone());
     let reason = reason.or(status.reason).unwrap_or_else(|| phase.clone());
     let message = waiting.and_then(|w| w.message).or(status.message);

@@ -95,6 +95,7 @@ fn there() -> NamespaceNote {
 #[test_case(json!({"metadata/ownerReferences": []}), "update"; "without its owner, known by its label")]
 #[test_case(json!({"metadata/ownerReferences": [], "metadata/labels": {}}), "foreign"; "somebody else's")]
 #[test_case(json!({"metadata/ownerReferences": [], "metadata/labels": {}, "metadata/managedFields": [{"manager": "ringfence", "operation": "Apply"}]}), "update"; "known by its manager")]
+#[allow(clippy::needless_pass_by_value, reason = "as the cases write it")]
 fn an_isolated_namespace(change: Value, expected: &str) {
     let isolation = isolation(&json!({}), &json!({}));
     let policy = policy(&isolation, &change);
@@ -103,6 +104,7 @@ fn an_isolated_namespace(change: Value, expected: &str) {
 
 #[test_case(json!({}), "create"; "enforced")]
 #[test_case(json!({"mode": "Preview"}), "nothing"; "a preview")]
+#[allow(clippy::needless_pass_by_value, reason = "as the cases write it")]
 fn without_a_policy(spec: Value, expected: &str) {
     let isolation = isolation(&spec, &json!({}));
     assert_eq!(word(Some(&isolation), None, there()), expected);
