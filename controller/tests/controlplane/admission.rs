@@ -3,7 +3,7 @@
 use crate::lab::Lab;
 use crate::switch::policy;
 use anyhow::{Context, Result, ensure};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -218,6 +218,14 @@ async fn merge(
     patch: Value,
 ) -> Result<()> {
     let api = lab.api(version, kind, namespace);
+    // It tries a change on what it has cached first, asks the webhooks about that, and
+    // begins anew when there is a newer object.
+    lab.until("the API server's cache has the last write", async |_| {
+        let stored = api.get(name).await?.metadata.resource_version;
+        let cached = api.get_with(name, &GetParams::any()).await?;
+        Ok(cached.metadata.resource_version == stored)
+    })
+    .await?;
     let patched = api
         .patch(name, &PatchParams::default(), &Patch::Merge(patch))
         .await;
