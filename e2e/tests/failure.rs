@@ -75,7 +75,7 @@ fn a_leak_is_explained(options: &Options) -> Result<()> {
         "Ingress: x/a is isolated by x/only-b",
         // The packet, the rules that counted it, and a set that they ask.
         "packet: TCP 10.16.1.13 -> 10.16.1.10:80",
-        "mangle [1:60] -A RF-JUDGE",
+        "mangle [1] -A RF-JUDGE",
         "--match-set RF4-",
         "Type: hash:ip",
         // What conntrack says, where to look, and how to see it again.
