@@ -12,6 +12,10 @@ pub struct Selection {
     /// Names, beginnings of names, `name/variant`, or tags; none: all.
     #[arg(value_name = "NAME|TAG")]
     cases: Vec<String>,
+
+    /// Leave these out: names, beginnings of names, or tags
+    #[arg(long, value_name = "NAME|TAG", value_delimiter = ',')]
+    without: Vec<String>,
 }
 
 // === impl Selection ===
@@ -23,14 +27,15 @@ impl Selection {
     /// When a word means no case.
     pub fn cases(&self) -> Result<Vec<Case>> {
         let all = cases::all();
-        for word in &self.cases {
+        for word in self.cases.iter().chain(&self.without) {
             ensure!(
                 all.iter().any(|case| is_meant(case, word)),
                 "no case is called {word:?} or has that tag; see `ringfence-e2e list`"
             );
         }
         let chosen = |case: &Case| {
-            self.cases.is_empty() || self.cases.iter().any(|word| is_meant(case, word))
+            (self.cases.is_empty() || self.cases.iter().any(|word| is_meant(case, word)))
+                && !self.without.iter().any(|word| is_meant(case, word))
         };
         Ok(all.into_iter().filter(chosen).collect())
     }
@@ -127,6 +132,7 @@ mod tests {
         let chosen = |word: &str| {
             let cases = Selection {
                 cases: vec![word.into()],
+                without: Vec::new(),
             }
             .cases();
             cases.map(|all| all.iter().map(|c| c.name).collect::<Vec<_>>())
@@ -138,5 +144,20 @@ mod tests {
         assert!(chosen("default-deny").unwrap().len() > 1);
         assert!(chosen("established").unwrap().len() > 1);
         assert!(chosen("no-such").is_err());
+    }
+
+    #[test]
+    fn what_is_left_out() {
+        let without = |word: &str| {
+            let selection = Selection {
+                cases: Vec::new(),
+                without: vec![word.into()],
+            };
+            selection.cases()
+        };
+        let rest = without("generated").unwrap();
+        assert!(!rest.is_empty() && rest.len() < cases::all().len());
+        assert!(!rest.iter().any(|case| is_meant(case, "generated")));
+        assert!(without("no-such").is_err());
     }
 }
