@@ -5,7 +5,7 @@ use crate::admission::eventually;
 use crate::controlplane::ApiServer;
 use crate::fabric::World;
 use crate::isolation::{self, Isolation};
-use crate::objects::documents;
+use crate::objects::{Reference, documents};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
@@ -77,6 +77,14 @@ impl Stage {
             return Err(error.context(log.unwrap_or_default()));
         }
         self.adopt(&policy)?;
+        if self.state.get(&Reference::of(&policy)?).is_none() {
+            // Who deleted it did not say at which version: a later write of the kind does.
+            let mut later = policy;
+            later["metadata"] = json!({"namespace": "default", "name": "later"});
+            later["spec"] = json!({"podSelector": {"matchLabels": {"no": "pod"}}});
+            self.objects.apply(&later)?;
+            self.objects.delete(&later)?;
+        }
         self.wait_applied()
     }
 
