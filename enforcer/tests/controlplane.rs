@@ -7,16 +7,15 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, ListParams};
-use ringfence_e2e::controlplane::{ApiServer, Identity, Options, Programs, enforcer_role};
+use ringfence_e2e::controlplane::{self, ApiServer, Identity, Options, Programs, enforcer_role};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{PodKind, Process, Topology, World};
 use ringfence_e2e::objects::{HEALTH_PORT, Objects, documents, wait_applied};
-use ringfence_e2e::sandbox;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -43,32 +42,13 @@ status: {phase: Running, podIP: 10.16.1.2, podIPs: [{ip: 10.16.1.2}]}
 ";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    controlplane::test(run)
 }
 
-fn run() -> Result<()> {
-    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-        PathBuf::from,
-    );
-    let programs = match Programs::find(&folder) {
-        Ok(programs) => programs,
-        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
-        Err(error) => {
-            println!("skipped: {error:#}");
-            return Ok(());
-        }
-    };
-    sandbox::enter()?;
+fn run(programs: &Programs) -> Result<()> {
     let world = World::create(Topology::new(PodKind::Bridge, 1))?;
     let options = Options::new(CONTROL_ADDRESS.into());
-    let server = ApiServer::start(&programs, world.control(), options)?;
+    let server = ApiServer::start(programs, world.control(), options)?;
     let mut lab = Lab {
         enforcer: None,
         server,

@@ -8,13 +8,12 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::api::{Api, DeleteParams};
 use nix::sys::signal::Signal;
-use ringfence_e2e::controlplane::{ApiServer, Identity, Options, Programs};
+use ringfence_e2e::controlplane::{self, ApiServer, Identity, Options, Programs};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{Node, PodKind, Process, Topology, World};
 use ringfence_e2e::objects::{HEALTH_PORT, Objects, documents, wait_applied};
-use ringfence_e2e::sandbox;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -50,31 +49,17 @@ spec: {podSelector: {}}
 ";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    controlplane::test(run)
 }
 
-fn run() -> Result<()> {
-    let programs = match Programs::find(&programs()) {
-        Ok(programs) => programs,
-        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
-        Err(error) => {
-            println!("skipped: {error:#}");
-            return Ok(());
-        }
-    };
-    sandbox::enter()?;
+fn run(programs: &Programs) -> Result<()> {
     let world = World::create(Topology::new(PodKind::Bridge, 1))?;
     let options = Options::new(CONTROL_ADDRESS.into());
-    let server = ApiServer::start(&programs, world.control(), options)?;
+    let server = ApiServer::start(programs, world.control(), options)?;
     let mut lab = Lab {
         enforcer: None,
         server,
+        programs,
         world: &world,
     };
     for object in documents(OBJECTS, "default")? {
@@ -91,6 +76,7 @@ struct Lab<'a> {
     // Ended before the server that it watches, and both before the world.
     enforcer: Option<Process>,
     server: ApiServer,
+    programs: &'a Programs,
     world: &'a World,
 }
 
@@ -263,7 +249,7 @@ impl Lab<'_> {
     /// Until the API server has seen that the agent may do nothing any more.
     fn without_rights(&self) -> Result<()> {
         let kubeconfig = self.server.kubeconfig(Identity::Enforcer);
-        let kubectl = programs().join("kubectl");
+        let kubectl = self.programs.path("kubectl");
         let command = format!(
             "{} --kubeconfig={} get namespace {SYSTEM} 2>&1 || true",
             kubectl.display(),
@@ -274,14 +260,6 @@ impl Lab<'_> {
             Ok(said.contains("Forbidden"))
         })
     }
-}
-
-/// Where the control plane's programs are.
-fn programs() -> PathBuf {
-    std::env::var_os("CONTROLPLANE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-        PathBuf::from,
-    )
 }
 
 fn until(what: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
