@@ -19,6 +19,18 @@ fn edits_beside_the_spec_inject_nothing(pointer: &str, value: &Value) {
     assert_eq!(hooks.mutate(&edited, Some(&web())), Injected::default());
 }
 
+/// The cluster's hooks have changed since the object was stored. Writing it again as it is
+/// leaves it; creating it today fills it in.
+#[test]
+fn an_object_that_did_not_change_stays_as_an_older_cluster_left_it() {
+    let deny_all = with(web(), "/spec/egress", json!([]));
+    let before = Hooks::new(KUBEADM, "{}");
+    let today = Hooks::new(KUBEADM, "dns: {intoDenyAll: true}");
+    assert_eq!(before.stored(&deny_all, None), deny_all);
+    assert_eq!(today.stored(&deny_all, Some(&deny_all)), deny_all);
+    assert_ne!(today.stored(&deny_all, None), deny_all);
+}
+
 #[test]
 fn an_author_opts_out_and_in_again() {
     let hooks = Hooks::new(KUBEADM, "{}");
