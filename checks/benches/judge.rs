@@ -151,6 +151,7 @@ fn bench(c: &mut Criterion) {
         c.bench_function(&format!("judge/10,000 rules, {what}"), |b| {
             b.iter(|| one(&hostile[0]));
         });
+        gives_up(c, what, &index, &hostile[0]);
         c.bench_function(&format!("judge/1,000 policies, {what}"), |b| {
             b.iter(|| {
                 subjects
@@ -188,6 +189,19 @@ fn impacts(c: &mut Criterion, what: &str, index: &Index, subjects: &[Subject]) {
     let open = Edit::default().put(open);
     c.bench_function(&format!("impact/a namespace opens, {what}"), |b| {
         b.iter(|| compare(index, &open, &Limits::FULL).map(|i| i.opened.count));
+    });
+}
+
+/// How long it takes to find that a change is too large to be worked out.
+fn gives_up(c: &mut Criterion, what: &str, index: &Index, hostile: &Subject) {
+    let edit = Edit::default().put(hostile.policy().expect("a policy").clone());
+    let limits = Limits::ADMISSION;
+    assert!(
+        compare(index, &edit, &limits).is_err(),
+        "it was not too large"
+    );
+    c.bench_function(&format!("impact/too much to do, {what}"), |b| {
+        b.iter(|| compare(index, black_box(&edit), &limits).is_err());
     });
 }
 

@@ -260,9 +260,15 @@ const TOKEN: &str = "RINGFENCE_E2E_TEST_RUN";
 /// A run that has played a case and goes on.
 fn playing(token: &str) -> (Child, BufReader<ChildStdout>) {
     let report = format!("ended-{token}");
-    let words = ["repeat", "1000", CASE, "--parallel", "1"];
-    let mut child = command(&report, &words)
+    // Whoever runs the tests in the background of a script has Ctrl-C ignored, and so would
+    // the run.
+    let mut child = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(env!("CARGO_BIN_EXE_ringfence-e2e"))
+        .args(["repeat", "1000", CASE, "--parallel", "1", "--report"])
+        .arg(folder(&report))
         .env(TOKEN, token)
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -100,6 +100,14 @@ pub struct NotComputed {
 // === impl Limits ===
 
 impl Limits<'_> {
+    /// For an admission request, with which somebody waits: at most 50 ms on any machine
+    /// that can serve at all, usually far less.
+    pub const ADMISSION: Self = Self {
+        steps: 4_000_000,
+        rows: 3,
+        namespaces: None,
+    };
+
     /// For somebody who waits for a full answer: some seconds at most.
     pub const FULL: Self = Self {
         steps: 2_000_000_000,

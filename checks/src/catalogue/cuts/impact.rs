@@ -72,10 +72,6 @@ spec:
     run: impact,
 };
 
-/// As much as may be worked out while somebody waits: about ten milliseconds.
-const STEPS: usize = 4_000_000;
-/// As many as are shown.
-const EXAMPLES: usize = 3;
 /// Characters of a workload's name.
 const NAME: usize = 14;
 
@@ -88,9 +84,8 @@ fn impact(ask: &Ask, answers: &mut Answers) {
     };
     let named = named(ask.subject);
     let limits = Limits {
-        steps: STEPS,
-        rows: EXAMPLES,
         namespaces: Some(&named),
+        ..Limits::ADMISSION
     };
     let path = match ask.subject.kind() {
         Kind::Namespace => "metadata.labels",
