@@ -7,14 +7,14 @@
 //!                 |        |   (pure)
 //!                 |        +--> writes: Secret, caBundle, failurePolicy
 //!                 |
-//!                 +----> isolation --watches--> NamespaceIsolation, rules, the cluster
-//!                 |        +--> writes: a NetworkPolicy each, statuses, Events
-//!                 |
-//!                 +----> companion --watches--> policies of namespaces in mode `companion`
-//!                 |        +--> writes: a policy beside each that forgot DNS or monitoring
-//!                 |
-//!                 +----> scan --watches--> the cluster
-//!                          +--> writes: reports, metrics
+//!                 +----> mirror --watches--> the cluster, once for all of these:
+//!                          |
+//!                          +--> isolation --watches--> NamespaceIsolation, rules
+//!                          |      +--> writes: a NetworkPolicy each, statuses, Events
+//!                          +--> companion --watches--> policies of namespaces in mode `companion`
+//!                          |      +--> writes: a policy beside each that forgot DNS or monitoring
+//!                          +--> scan --watches--> what it judges
+//!                                 +--> writes: reports, metrics
 //! ```
 //!
 //! Its first duty is that the admission webhook can be called: docs/certificates.md. The
@@ -37,7 +37,8 @@ use config::Cli;
 use health::{Concern, Health};
 use lease::Standing;
 use metrics::Metrics;
-use ringfence_cluster::Kubernetes;
+use ringfence_cluster::{Kubernetes, Mirror};
+use ringfence_policy::snapshot::Kind;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -69,17 +70,23 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
         namespace: cli.namespace.clone(),
         identity: cli.identity.clone(),
     };
+    // Nodes are no matter of isolation.
+    let all = cli.scan().is_some() || cli.config.is_some();
+    let kinds = if all {
+        &Kind::ALL[..]
+    } else {
+        &isolation::KINDS
+    };
     let duties = async || {
-        let isolation = isolation::run(kubernetes.clone(), isolation.clone(), health.clone());
+        let (mirror, health) = (Mirror::new(kinds.iter().copied()), || health.clone());
+        let isolation = isolation::run(&client, &mirror, isolation.clone(), health());
+        let companion = companion::run(&client, &mirror, cli.config.clone(), health());
         tokio::join!(
-            keeper::run(client.clone(), settings.clone(), health.clone()),
+            keeper::run(client.clone(), settings.clone(), health()),
+            Box::pin(mirror.watch(&kubernetes)),
             Box::pin(isolation),
-            Box::pin(companion::run(
-                kubernetes.clone(),
-                cli.config.clone(),
-                health.clone()
-            )),
-            Box::pin(scanning(kubernetes.clone(), cli.scan(), health.clone())),
+            Box::pin(companion),
+            Box::pin(scanning(&kubernetes, &mirror, cli.scan(), health())),
         );
     };
     tokio::select! {
@@ -90,9 +97,14 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
 }
 
 /// The scan, where it is wanted.
-async fn scanning(kubernetes: Kubernetes, settings: Option<scan::Settings>, health: Health) {
+async fn scanning(
+    kubernetes: &Kubernetes,
+    mirror: &Mirror,
+    settings: Option<scan::Settings>,
+    health: Health,
+) {
     match settings {
-        Some(settings) => scan::run(kubernetes, settings, health).await,
+        Some(settings) => scan::run(kubernetes.clone(), mirror, settings, health).await,
         None => std::future::pending().await,
     }
 }

@@ -161,6 +161,12 @@ impl Store {
         self.kinds.values().all(|state| state.synced)
     }
 
+    /// The same of these kinds alone.
+    pub fn knows(&self, kinds: &[Kind]) -> bool {
+        let known = |kind| self.kinds.get(kind).is_some_and(|state| state.synced);
+        kinds.iter().all(known)
+    }
+
     /// False while a list is under way: the objects are then partly old and partly new,
     /// and deletions come last. A consumer that holds its changes back until this is
     /// true again never programs such a mixture.

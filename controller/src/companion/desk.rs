@@ -1,18 +1,19 @@
 //! Which authors are due, and what is to be written for them. Synchronous.
 
+use super::KINDS;
 use super::author::Author;
 use crate::health::Health;
 use crate::isolation::MANAGER;
-use crate::isolation::seen::{Decides, Kept};
+use crate::isolation::kept::{Decides, Kept};
 use crate::metrics::Trouble;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::watcher;
 use ringfence_checks::{Config, Index};
-use ringfence_cluster::Store;
+use ringfence_cluster::{Mirror, News};
 use ringfence_policy::model::{Name, ObjectKey, Policy};
 use ringfence_policy::parse;
-use ringfence_policy::snapshot::Kind;
+use ringfence_policy::{Change, Snapshot};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -53,7 +54,7 @@ pub struct Desk {
     config: Config,
     authors: Kept<Author>,
     companions: Kept<Companion>,
-    store: Store,
+    cluster: Mirror,
     /// Made anew when something of the cluster has changed.
     index: Option<Index>,
     /// Whether authors are watched.
@@ -66,13 +67,13 @@ pub struct Desk {
 // === impl Desk ===
 
 impl Desk {
-    /// An empty one, that waits for these kinds.
-    pub fn new(config: Config, wanted: bool, kinds: &[Kind]) -> Self {
+    /// An empty one.
+    pub fn new(config: Config, wanted: bool, cluster: Mirror) -> Self {
         Self {
             config,
             authors: Kept::default(),
             companions: Kept::default(),
-            store: Store::new(kinds.iter().copied()),
+            cluster,
             index: None,
             wanted,
             begun: false,
@@ -121,9 +122,9 @@ impl Desk {
         before.into_iter().chain(now).collect()
     }
 
-    /// Takes a step of the cluster's source.
-    pub fn cluster(&mut self, event: ringfence_cluster::Event) {
-        if !self.store.handle(event).is_empty() {
+    /// Takes what has changed in the cluster.
+    pub fn cluster(&mut self, news: &News) {
+        if matters(news) {
             self.index = None;
             self.everybody();
         }
@@ -151,7 +152,7 @@ impl Desk {
     /// The next author for whom there is something to write.
     pub fn next(&mut self) -> Option<(ObjectKey, Vec<Write>)> {
         let known = self.companions.is_synced()
-            && (!self.wanted || (self.authors.is_synced() && self.store.is_synced()));
+            && (!self.wanted || (self.authors.is_synced() && self.cluster.store().knows(&KINDS)));
         if !known {
             return None;
         }
@@ -169,10 +170,11 @@ impl Desk {
     }
 
     fn writes(&mut self, key: &ObjectKey) -> Vec<Write> {
-        let snapshot = self.store.snapshot();
-        let index = self
-            .index
-            .get_or_insert_with(|| Index::new(snapshot.clone()));
+        let cluster = &self.cluster;
+        let index = self.index.get_or_insert_with(|| {
+            let store = cluster.store();
+            Index::new(known(store.snapshot()))
+        });
         let author = self.authors.get(&key.namespace, &key.name);
         let wanted = author.and_then(|author| author.companion(index, &self.config));
         let mut writes = Vec::new();
@@ -242,6 +244,28 @@ impl Decides for Author {
 impl Decides for Companion {
     fn same(&self, other: &Self) -> bool {
         self == other
+    }
+}
+
+/// Whether it decides about DNS or about modes.
+fn matters(news: &News) -> bool {
+    match news {
+        News::Changed(change) => matches!(
+            change,
+            Change::Namespace(..) | Change::Service(..) | Change::Node(..)
+        ),
+        News::Listed => false,
+        News::Missed => true,
+    }
+}
+
+/// What of the cluster decides.
+fn known(snapshot: &Snapshot) -> Snapshot {
+    Snapshot {
+        namespaces: snapshot.namespaces.clone(),
+        services: snapshot.services.clone(),
+        nodes: snapshot.nodes.clone(),
+        ..Snapshot::default()
     }
 }
 

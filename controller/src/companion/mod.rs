@@ -17,6 +17,7 @@ mod desk;
 use crate::config::read_checks;
 use crate::health::Health;
 use crate::isolation::api::{Refusal, Server};
+use crate::isolation::news;
 use crate::isolation::watch::Pauses;
 use crate::metrics::Trouble;
 pub use author::{LABEL, PREFIX};
@@ -24,12 +25,13 @@ use desk::{Desk, Event, Write};
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll, select_all};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config as WatchConfig, watcher};
 use ringfence_checks::Config;
 use ringfence_checks::config::Injection;
-use ringfence_cluster::{Feed, Kubernetes};
+use ringfence_cluster::{Mirror, Reader};
 use ringfence_policy::snapshot::Kind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,7 +47,7 @@ const KINDS: [Kind; 3] = [Kind::Namespace, Kind::Service, Kind::Node];
 
 /// Works until it is dropped. `path`: the checks' configuration; without one no namespace is
 /// in mode `companion`, and there is nothing to do.
-pub async fn run(kubernetes: Kubernetes, path: Option<PathBuf>, health: Health) {
+pub async fn run(client: &Client, mirror: &Mirror, path: Option<PathBuf>, health: Health) {
     let Some(path) = path else {
         return std::future::pending().await;
     };
@@ -61,7 +63,7 @@ pub async fn run(kubernetes: Kubernetes, path: Option<PathBuf>, health: Health) 
             ),
         }
         tokio::select! {
-            () = work(&kubernetes, config.clone(), &health) => {}
+            () = work(client, mirror, config.clone(), &health) => {}
             () = changed(&path, &text) => {}
         }
     }
@@ -85,27 +87,24 @@ fn is_wanted(config: &Config) -> bool {
         .any(|mode| mode == Injection::Companion)
 }
 
-async fn work(kubernetes: &Kubernetes, config: Config, health: &Health) {
+async fn work(client: &Client, mirror: &Mirror, config: Config, health: &Health) {
     let wanted = is_wanted(&config);
-    let server = Server::new(kubernetes.client().clone());
-    let mut events = watches(kubernetes, wanted);
-    let mut feed = Feed::kubernetes(
-        kubernetes,
-        if wanted { &KINDS[..] } else { &[] }.iter().copied(),
-    );
-    let mut desk = Desk::new(config, wanted, if wanted { &KINDS } else { &[] });
+    let server = Server::new(client.clone());
+    let mut events = watches(client, wanted);
+    let mut cluster = wanted.then(|| mirror.reader());
+    let mut desk = Desk::new(config, wanted, mirror.clone());
     let mut again = Instant::now() + AGAIN;
     loop {
         tokio::select! {
             Some(event) = events.next() => desk.note(event, health),
-            Some(event) = feed.next(), if wanted => desk.cluster(event),
+            news = news(&mut cluster) => desk.cluster(&news),
             () = sleep_until(again) => {
                 desk.try_again();
                 again = Instant::now() + AGAIN;
             }
         }
-        while let Some(event) = feed.try_next() {
-            desk.cluster(event);
+        while let Some(news) = cluster.as_mut().and_then(Reader::try_next) {
+            desk.cluster(&news);
         }
         while let Some((key, writes)) = desk.next() {
             for write in writes {
@@ -139,9 +138,9 @@ async fn carry_out(server: &Server, write: &Write) -> Result<(), String> {
 type Events = SelectAll<BoxStream<'static, Event>>;
 
 /// Companions are always watched: those of a mode that has ended have to go.
-fn watches(kubernetes: &Kubernetes, authors: bool) -> Events {
+fn watches(client: &Client, authors: bool) -> Events {
     let kind = ApiResource::erase::<NetworkPolicy>(&());
-    let all: Api<DynamicObject> = Api::all_with(kubernetes.client().clone(), &kind);
+    let all: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
     let policies = |config| watcher(all.clone(), config).backoff(Pauses::default());
     let companions = WatchConfig::default().labels(&format!("{LABEL}=true"));
     let mut streams = vec![policies(companions).map(Event::Companion).boxed()];

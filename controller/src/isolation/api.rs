@@ -12,7 +12,9 @@ use ringfence_api::NamespaceIsolation;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Who writes statuses and the objects of `KubeSphere`'s annotation.
@@ -20,10 +22,14 @@ const CONTROLLER: &str = "ringfence-controller";
 /// A write may pass through two webhooks of 3 s.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The API server.
+/// Statuses that are written at once, of all namespaces: the API server has others to serve.
+pub const STATUSES: usize = 16;
+
+/// The API server; clones share it.
 #[derive(Clone)]
 pub struct Server {
     client: Client,
+    statuses: Arc<Semaphore>,
 }
 
 /// Why a write did not happen.
@@ -42,7 +48,10 @@ pub enum Refusal {
 impl Server {
     /// With a client.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            statuses: Arc::new(Semaphore::new(STATUSES)),
+        }
     }
 
     fn policies(&self, namespace: &str) -> Api<DynamicObject> {
@@ -112,6 +121,8 @@ impl Server {
             field_manager: Some(CONTROLLER.to_owned()),
             ..PatchParams::default()
         };
+        // Nobody closes it.
+        let _turn = self.statuses.acquire().await;
         asked(api.patch_status(name, &parameters, &Patch::Merge(status))).await
     }
 }

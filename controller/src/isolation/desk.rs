@@ -10,6 +10,7 @@ mod work;
 
 use super::duty::KUBESPHERE;
 use super::jobs::Job;
+use super::kinds::{self, Kinds, Looked};
 use super::look::Look;
 use super::notices::Notices;
 use super::owned::Owned;
@@ -24,12 +25,11 @@ use jiff::Timestamp;
 use kube::api::PartialObjectMeta;
 use kube::{Resource, ResourceExt};
 use ringfence_api::{IsolationConfigSpec, SINGLETON};
-use ringfence_cluster::Store;
+use ringfence_cluster::{Mirror, News};
 use ringfence_isolation::Dns;
 use ringfence_policy::Change;
 pub use ringfence_policy::model::Name;
 use ringfence_policy::model::ObjectKey;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,7 +43,8 @@ pub struct Desk {
     health: Health,
     notices: Notices,
     seen: Seen,
-    store: Store,
+    kinds: Kinds,
+    cluster: Mirror,
     look: Look,
     /// The configuration's, or the defaults.
     config: IsolationConfigSpec,
@@ -70,8 +71,8 @@ pub struct Desk {
     waiting: BTreeMap<Name, Instant>,
     /// Namespaces whose last write failed.
     failures: BTreeMap<Name, (Retry, String)>,
-    /// What we wrote last: whoever changed it since was somebody else.
-    last: BTreeMap<Name, Value>,
+    /// What we wrote last, as a digest: whoever changed it since was somebody else.
+    last: BTreeMap<Name, u64>,
     contests: BTreeMap<Name, Contest>,
     /// Told once.
     foreign: BTreeSet<Name>,
@@ -82,12 +83,13 @@ pub struct Desk {
 
 impl Desk {
     /// An empty one.
-    pub fn new(health: Health, notices: Notices) -> Self {
+    pub fn new(health: Health, notices: Notices, cluster: Mirror) -> Self {
         Self {
             health,
             notices,
             seen: Seen::default(),
-            store: Store::new(super::KINDS),
+            kinds: Kinds::new(),
+            cluster,
             look: Look::default(),
             config: IsolationConfigSpec::default(),
             dns: Dns::default(),
@@ -133,12 +135,7 @@ impl Desk {
             }
         };
         match changed {
-            Ok(keys) if all && !keys.is_empty() => {
-                let config = self.seen.configs.get("", SINGLETON);
-                self.config = config.map(|c| c.spec.clone()).unwrap_or_default();
-                self.dns_is_old = true;
-                self.all_due();
-            }
+            Ok(keys) if all && !keys.is_empty() => self.configured(),
             Ok(keys) => {
                 if kind == "IsolationRule" {
                     for key in &keys {
@@ -161,32 +158,92 @@ impl Desk {
             .set(isolated.unwrap_or(i64::MAX));
     }
 
-    /// Takes a step of the cluster's source.
-    pub fn cluster(&mut self, event: ringfence_cluster::Event) {
-        for change in self.store.handle(event) {
-            let (namespace, matters_to) = match &change {
-                Change::Pod(a, b) => (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), None),
-                Change::Namespace(a, b) => (
-                    a.as_ref().or(b.as_ref()).map(|o| &o.name),
-                    Some(&mut self.touched),
-                ),
-                Change::Policy(a, b) => (
-                    a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace),
-                    Some(&mut self.guarded),
-                ),
-                Change::Service(a, b) => (
-                    a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace),
-                    Some(&mut self.touched),
-                ),
-                Change::Node(..) => (None, None),
-            };
-            let Some(namespace) = namespace else { continue };
-            let dns = self.config.dns.service.split_once('/');
-            let about_dns = dns.is_some_and(|(dns, _)| *dns == **namespace);
-            self.dns_is_old |= about_dns && !matches!(change, Change::Policy(..));
-            if let Some(set) = matters_to {
-                set.insert(Name::clone(namespace));
+    /// Whether to look at the kinds now: something has vanished, or is not known. Then the
+    /// look counts as begun.
+    pub fn doubts_kinds(&mut self) -> bool {
+        let begins = self.look_due().is_some_and(|due| due <= Instant::now());
+        if begins {
+            self.kinds.begin();
+            self.seen.rules.look_begins();
+            self.seen.configs.look_begins();
+        }
+        begins
+    }
+
+    fn look_due(&self) -> Option<Instant> {
+        let seen = &self.seen;
+        let synced = seen.rules.is_synced() && seen.configs.is_synced();
+        let lingers = seen.rules.lingers() || seen.configs.lingers();
+        self.kinds.due(lingers).filter(|_| synced)
+    }
+
+    /// Takes what the look has found.
+    pub fn looked(&mut self, looked: Looked) {
+        let before = self.kinds.going();
+        let seen = &mut self.seen;
+        let lists = |crd: &str| match crd {
+            kinds::RULES => seen.rules.lists(),
+            _ => seen.configs.lists(),
+        };
+        if self.kinds.looked(looked, lists, &self.health) {
+            if self.kinds.stays(kinds::RULES) {
+                for key in seen.rules.release() {
+                    self.about.note(&key, None);
+                    self.policies.insert(key.namespace);
+                }
             }
+            if self.kinds.stays(kinds::CONFIGS) && !seen.configs.release().is_empty() {
+                self.configured();
+            }
+        }
+        if before != self.kinds.going() {
+            self.all_due();
+        }
+    }
+
+    /// The configuration is another one.
+    fn configured(&mut self) {
+        let config = self.seen.configs.get("", SINGLETON);
+        self.config = config.map(|c| c.spec.clone()).unwrap_or_default();
+        self.dns_is_old = true;
+        self.all_due();
+    }
+
+    /// Takes what has changed in the cluster.
+    pub fn cluster(&mut self, news: News) {
+        match news {
+            News::Changed(change) => self.changed(&change),
+            News::Listed => {}
+            News::Missed => {
+                self.dns_is_old = true;
+                self.all_due();
+            }
+        }
+    }
+
+    fn changed(&mut self, change: &Change) {
+        let (namespace, matters_to) = match change {
+            Change::Pod(a, b) => (a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace), None),
+            Change::Namespace(a, b) => (
+                a.as_ref().or(b.as_ref()).map(|o| &o.name),
+                Some(&mut self.touched),
+            ),
+            Change::Policy(a, b) => (
+                a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace),
+                Some(&mut self.guarded),
+            ),
+            Change::Service(a, b) => (
+                a.as_ref().or(b.as_ref()).map(|o| &o.key.namespace),
+                Some(&mut self.touched),
+            ),
+            Change::Node(..) => (None, None),
+        };
+        let Some(namespace) = namespace else { return };
+        let dns = self.config.dns.service.split_once('/');
+        let about_dns = dns.is_some_and(|(dns, _)| *dns == **namespace);
+        self.dns_is_old |= about_dns && !matches!(change, Change::Policy(..));
+        if let Some(set) = matters_to {
+            set.insert(Name::clone(namespace));
         }
     }
 
@@ -228,7 +285,7 @@ impl Desk {
             now + wait.min(LONGEST_WAIT)
         });
         let wait = self.waiting.values().min().copied();
-        let next = [end, wait].into_iter().flatten().min();
+        let next = [end, wait, self.look_due()].into_iter().flatten().min();
         next.unwrap_or(now + LONGEST_WAIT).min(now + LONGEST_WAIT)
     }
 
@@ -256,7 +313,12 @@ impl Desk {
 
     /// Whether everything was listed; then everybody is due, once.
     fn begin(&mut self) -> bool {
-        if !self.begun && self.seen.is_synced() && self.store.is_synced() {
+        let seen = &self.seen;
+        if !self.begun
+            && seen.is_synced()
+            && self.kinds.are_known()
+            && self.cluster.store().knows(&super::KINDS)
+        {
             self.begun = true;
             self.all_due();
             tracing::info!("isolation: everything is known");
@@ -282,7 +344,7 @@ impl Desk {
     fn refresh(&mut self) {
         if self.dns_is_old {
             self.dns_is_old = false;
-            let dns = Dns::find(self.store.snapshot(), &self.config);
+            let dns = Dns::find(self.cluster.store().snapshot(), &self.config);
             if dns != self.dns {
                 self.dns = dns;
                 self.all_due();

@@ -1,8 +1,10 @@
-//! Writes, one after the other for each namespace.
+//! Writes: of each namespace one policy, or its statuses.
 
-use super::api::{Refusal, Server};
+use super::api::{Refusal, STATUSES, Server};
 use super::duty::Duty;
 use super::notices::Notice;
+use super::watch::trim;
+use futures::{StreamExt, stream};
 use kube::api::DynamicObject;
 use ringfence_api::{IsolationRule, NamespaceIsolation, SINGLETON};
 use ringfence_isolation::POLICY;
@@ -101,34 +103,48 @@ async fn statuses(
     writes: Vec<StatusWrite>,
     notices: Vec<Notice>,
 ) -> (Written, Option<Refusal>) {
-    let (mut rules, mut isolation, mut refusal) = (Vec::new(), None, None);
-    for write in writes {
-        let result = if let Some(name) = &write.rule {
-            let answer = server.status::<IsolationRule>(namespace, name, &write.patch);
-            answer.await.map(|mut rule| {
-                rule.metadata.managed_fields = None;
-                rules.push(rule);
-            })
-        } else {
-            let answer = server.status::<NamespaceIsolation>(namespace, SINGLETON, &write.patch);
-            answer.await.map(|mut object| {
-                object.metadata.managed_fields = None;
-                isolation = Some(Box::new(object));
-            })
-        };
+    let all = writes.iter().map(|write| status(server, namespace, write));
+    let mut all = stream::iter(all).buffer_unordered(STATUSES);
+    let (mut rules, mut isolation) = (Vec::new(), None);
+    let (mut refusal, mut refused) = (None, 0);
+    while let Some(result) = all.next().await {
         match result {
+            Ok(Object::Rule(rule)) => rules.push(*rule),
+            Ok(Object::Isolation(object)) => isolation = Some(object),
             // Whoever is gone needs no status.
-            Ok(()) | Err(Refusal::Gone) => {}
-            Err(why) => {
-                refusal = Some(why);
-                break;
-            }
+            Err(Refusal::Gone) => {}
+            Err(why) => (refusal, refused) = (Some(why), refused + 1),
+        }
+        // One that is refused keeps no other waiting; a server that refuses all is left alone.
+        if refused == STATUSES {
+            break;
         }
     }
+    drop(all);
     let written = Written::Status {
         rules,
         isolation,
         notices,
     };
     (written, refusal)
+}
+
+/// Whose status was written, as it is now.
+enum Object {
+    Rule(Box<IsolationRule>),
+    Isolation(Box<NamespaceIsolation>),
+}
+
+async fn status(server: &Server, namespace: &str, write: &StatusWrite) -> Result<Object, Refusal> {
+    Ok(if let Some(name) = &write.rule {
+        let answer = server.status(namespace, name, &write.patch);
+        let mut rule: Box<IsolationRule> = Box::new(answer.await?);
+        trim(&mut *rule);
+        Object::Rule(rule)
+    } else {
+        let answer = server.status(namespace, SINGLETON, &write.patch);
+        let mut isolation: Box<NamespaceIsolation> = Box::new(answer.await?);
+        trim(&mut *isolation);
+        Object::Isolation(isolation)
+    })
 }

@@ -3,25 +3,27 @@
 //!
 //! ```text
 //!  watches --> Seen --+                       +--> policies: apply, delete     (first)
-//!  store   --> Snapshot --> Desk: who is due --> duty --> jobs, some at once
+//!  mirror  --> Snapshot --> Desk: who is due --> duty --> jobs, some at once
 //!  clock, looks ------+                       +--> status, Events              (then)
 //! ```
 //!
 //! Level based: a namespace that something happened to is looked at as a whole, and what
 //! is written follows from what is there, never from what happened. Enabling, changing and
 //! disabling are one write each. Nothing is written before everything has been listed, so
-//! that half a list of rules never becomes a policy.
+//! that half a list of rules never becomes a policy, nor while a kind is going away.
 
 pub(crate) mod api;
 mod desk;
 mod duty;
 mod jobs;
+pub(crate) mod kept;
+mod kinds;
 mod look;
 mod notices;
 mod owned;
 mod preview;
 mod report;
-pub(crate) mod seen;
+mod seen;
 mod status;
 pub(crate) mod watch;
 
@@ -30,7 +32,8 @@ use desk::Desk;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jobs::{Done, Job};
-use ringfence_cluster::{Feed, Kubernetes};
+use kube::Client;
+use ringfence_cluster::{Mirror, News, Reader};
 use ringfence_policy::snapshot::Kind;
 use tokio::time::{Instant, sleep_until};
 
@@ -41,7 +44,7 @@ pub const MANAGER: &str = "ringfence";
 const AT_ONCE: usize = 16;
 
 /// What of the cluster decides about policies and their conditions.
-const KINDS: [Kind; 4] = [
+pub const KINDS: [Kind; 4] = [
     Kind::Namespace,
     Kind::Service,
     Kind::NetworkPolicy,
@@ -58,40 +61,42 @@ pub struct Settings {
 }
 
 /// Works until it is dropped.
-pub async fn run(kubernetes: Kubernetes, settings: Settings, health: Health) {
-    let client = kubernetes.client().clone();
+pub async fn run(client: &Client, mirror: &Mirror, settings: Settings, health: Health) {
     let (notices, publish) = notices::channel(client.clone(), &settings.identity);
     let (looks, look) = look::channel(client.clone(), &settings.namespace);
-    let desk = Desk::new(health, notices);
+    let desk = Desk::new(health, notices, mirror.clone());
     tokio::select! {
-        () = work(&kubernetes, desk, looks) => {}
+        () = work(client, mirror, desk, looks) => {}
         () = publish => {}
         () = look => {}
     }
 }
 
-async fn work(kubernetes: &Kubernetes, mut desk: Desk, mut looks: look::Looks) {
-    let server = api::Server::new(kubernetes.client().clone());
-    let mut events = watch::start(kubernetes.client());
-    let mut feed: Option<Feed> = None;
+async fn work(client: &Client, mirror: &Mirror, mut desk: Desk, mut looks: look::Looks) {
+    let server = api::Server::new(client.clone());
+    let mut events = watch::start(client);
+    let mut cluster: Option<Reader> = None;
     let mut jobs: FuturesUnordered<_> = FuturesUnordered::new();
+    let mut kinds: FuturesUnordered<_> = FuturesUnordered::new();
     let mut next = Instant::now();
     loop {
         tokio::select! {
             event = watch::next(&mut events) => desk.note(event),
-            event = cluster(&mut feed) => desk.cluster(event),
+            news = news(&mut cluster) => desk.cluster(news),
             Some(done) = jobs.next(), if !jobs.is_empty() => desk.done(done),
+            Some(looked) = kinds.next(), if !kinds.is_empty() => desk.looked(looked),
             Ok(()) = looks.changed() => desk.look(*looks.borrow_and_update()),
             () = sleep_until(next) => {}
         }
         // The rest of a cluster is of no interest before there is something to isolate.
-        if feed.is_none() && desk.has_work() {
-            feed = Some(Feed::kubernetes(kubernetes, KINDS));
+        if cluster.is_none() && desk.has_work() {
+            cluster = Some(mirror.reader());
         }
-        if let Some(feed) = &mut feed {
-            while let Some(event) = feed.try_next() {
-                desk.cluster(event);
-            }
+        while let Some(news) = cluster.as_mut().and_then(Reader::try_next) {
+            desk.cluster(news);
+        }
+        if desk.doubts_kinds() {
+            kinds.push(kinds::look(client.clone()));
         }
         next = desk.due();
         while jobs.len() < AT_ONCE {
@@ -107,13 +112,10 @@ async fn carry_out(server: api::Server, namespace: desk::Name, job: Job) -> Done
     job.run(&server, namespace).await
 }
 
-async fn cluster(feed: &mut Option<Feed>) -> ringfence_cluster::Event {
-    let Some(feed) = feed else {
-        return std::future::pending().await;
-    };
-    match feed.next().await {
-        Some(event) => event,
-        // Its tasks do not end.
+/// The next news, if anybody reads any.
+pub(crate) async fn news(cluster: &mut Option<Reader>) -> News {
+    match cluster {
+        Some(cluster) => cluster.next().await,
         None => std::future::pending().await,
     }
 }

@@ -96,7 +96,7 @@ where
 }
 
 /// Drops what nobody here reads and what is most of a small object.
-fn trim<K: Resource>(object: &mut K) {
+pub fn trim<K: Resource>(object: &mut K) {
     let metadata = object.meta_mut();
     metadata.managed_fields = None;
     if let Some(annotations) = &mut metadata.annotations {

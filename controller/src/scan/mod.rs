@@ -2,7 +2,7 @@
 //! metrics.
 //!
 //! ```text
-//!  store (pods, nodes, ...) --+                    +--> Desk: what was found, by object
+//!  mirror (pods, nodes, ...) -+                    +--> Desk: what was found, by object
 //!  objects (as they are) -----+--> Due: who is to  |       |
 //!  facts, configuration ------+    be judged again-+       +--> report: one for each namespace
 //!  clock ---------------------+                            +--> metrics
@@ -29,9 +29,8 @@ use futures::stream;
 use jiff::Timestamp;
 use objects::Objects;
 use ringfence_checks::{Config, Facts, Index, Occasion, World};
-use ringfence_cluster::{Event, Feed, Kubernetes, Store};
+use ringfence_cluster::{Kubernetes, Mirror, News, Reader};
 use ringfence_policy::model::Name;
-use ringfence_policy::snapshot::Kind;
 use server::{Refusal, Server};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -69,7 +68,7 @@ pub struct Settings {
 
 /// Everything that is known.
 struct Scan {
-    store: Store,
+    cluster: Reader,
     objects: Objects,
     facts: watch::Receiver<Arc<Facts>>,
     config: Config,
@@ -85,13 +84,12 @@ struct Scan {
 }
 
 /// Works until it is dropped.
-pub async fn run(kubernetes: Kubernetes, settings: Settings, health: Health) {
+pub async fn run(kubernetes: Kubernetes, mirror: &Mirror, settings: Settings, health: Health) {
     let (sender, facts) = watch::channel(Arc::new(Facts::default()));
     let client = kubernetes.client().clone();
-    let mut feed = Feed::kubernetes(&kubernetes, Kind::ALL);
     let mut events = objects::watch(&client);
     let scan = Scan {
-        store: Store::new(Kind::ALL),
+        cluster: mirror.reader(),
         objects: Objects::default(),
         facts,
         config: Config::default(),
@@ -105,14 +103,14 @@ pub async fn run(kubernetes: Kubernetes, settings: Settings, health: Health) {
     };
     tokio::select! {
         () = kubernetes.facts(sender) => {}
-        () = scan.work(&mut feed, &mut events) => {}
+        () = scan.work(&mut events) => {}
     }
 }
 
 // === impl Scan ===
 
 impl Scan {
-    async fn work(mut self, feed: &mut Feed, events: &mut objects::Events) {
+    async fn work(mut self, events: &mut objects::Events) {
         let begin = Instant::now();
         let (mut not_before, mut round, mut retry) = (begin, begin, begin);
         loop {
@@ -124,23 +122,18 @@ impl Scan {
                 wake = wake.min(retry);
             }
             tokio::select! {
-                event = feed.next() => {
-                    let Some(event) = event else { return };
-                    self.take(event);
-                    while let Some(event) = feed.try_next() {
-                        self.take(event);
-                    }
-                }
+                news = self.cluster.next() => self.take(&news),
                 event = objects::next(events) => self.note(event),
                 Ok(()) = self.facts.changed() => self.due.everything(),
                 () = sleep_until(wake) => {}
             }
+            while let Some(news) = self.cluster.try_next() {
+                self.take(&news);
+            }
             let now = Instant::now();
             let knows_facts = **self.facts.borrow() != Facts::default();
             let patient = knows_facts || now >= begin + PATIENCE;
-            let whole =
-                self.store.is_synced() && self.store.is_settled() && self.objects.is_complete();
-            if !whole || !patient {
+            if !self.is_whole() || !patient {
                 // Half a cluster would have findings that the whole one has not.
                 not_before = now + PACE;
                 round = round.max(not_before);
@@ -164,13 +157,20 @@ impl Scan {
         }
     }
 
+    fn is_whole(&self) -> bool {
+        let store = self.cluster.store();
+        store.is_synced() && store.is_settled() && self.objects.is_complete()
+    }
+
     fn is_due(&self) -> bool {
         !self.due.is_empty() || !self.unwritten.is_empty()
     }
 
-    fn take(&mut self, event: Event) {
-        for change in self.store.handle(event) {
-            self.due.note(&change, &self.config);
+    fn take(&mut self, news: &News) {
+        match news {
+            News::Changed(change) => self.due.note(change, &self.config),
+            News::Listed => {}
+            News::Missed => self.due.everything(),
         }
     }
 
@@ -248,7 +248,7 @@ impl Scan {
         if due.is_empty() {
             return self.write().await;
         }
-        let index = Index::new(self.store.snapshot().clone());
+        let index = Index::new(self.cluster.store().snapshot().clone());
         let world = World {
             index: Some(&index),
             facts: &facts,
@@ -260,7 +260,7 @@ impl Scan {
         let judged = ids.len();
         for row in ids.chunks(ROW) {
             for id in row {
-                let findings = self.objects.get(id).map(|raw| Findings::of(raw, &world));
+                let findings = self.objects.get(id).map(|raw| Findings::of(&raw, &world));
                 self.unwritten.extend(self.desk.put(id, findings));
             }
             tokio::task::yield_now().await;

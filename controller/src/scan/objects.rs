@@ -13,7 +13,6 @@ use ringfence_policy::model::ObjectKey;
 use ringfence_policy::snapshot::Kind;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// An object: its kind and name. Namespaces have no namespace.
 pub type Id = (Kind, ObjectKey);
@@ -27,10 +26,11 @@ pub type Events = SelectAll<BoxStream<'static, Event>>;
 /// The kinds that are judged.
 const KINDS: [Kind; 3] = [Kind::NetworkPolicy, Kind::Service, Kind::Namespace];
 
-/// The latest of all.
+/// The latest of all, as JSON: read as a tree each takes five times as much memory, and is
+/// looked at once in ten minutes.
 #[derive(Debug, Default)]
 pub struct Objects {
-    known: BTreeMap<Id, Arc<Value>>,
+    known: BTreeMap<Id, Box<str>>,
     listed: BTreeSet<Kind>,
     /// During a list: what was there before and has not come again yet.
     unlisted: BTreeMap<Kind, BTreeSet<Id>>,
@@ -98,11 +98,11 @@ impl Objects {
         if let Some(unlisted) = self.unlisted.get_mut(&kind) {
             unlisted.remove(&id);
         }
-        let value = value(kind, object);
-        if self.known.get(&id).is_some_and(|known| **known == value) {
+        let text = value(kind, object).to_string();
+        if self.known.get(&id).is_some_and(|known| **known == *text) {
             return None;
         }
-        self.known.insert(id.clone(), Arc::new(value));
+        self.known.insert(id.clone(), text.into());
         Some(id)
     }
 
@@ -112,8 +112,9 @@ impl Objects {
     }
 
     /// An object.
-    pub fn get(&self, id: &Id) -> Option<&Value> {
-        self.known.get(id).map(AsRef::as_ref)
+    pub fn get(&self, id: &Id) -> Option<Value> {
+        // It was JSON when it was kept.
+        serde_json::from_str(self.known.get(id)?).ok()
     }
 
     /// All of them.

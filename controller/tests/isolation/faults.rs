@@ -1,4 +1,4 @@
-//! Killed, doubled, absent; kinds and namespaces that go away.
+//! Killed, doubled, absent; namespaces that go away.
 
 use crate::lab::Lab;
 use crate::life::{from_namespace, to_address};
@@ -140,38 +140,5 @@ pub async fn without_a_controller(lab: &mut Lab<'_>) -> Result<()> {
     gone(lab, leaving).await?;
     lab.controller("c")?;
     println!("ok: without a controller garbage collection ends an isolation, and namespaces go");
-    Ok(())
-}
-
-pub async fn crds_come_and_go(lab: &mut Lab<'_>) -> Result<()> {
-    let ns = "kinds";
-    lab.namespace(ns, json!({})).await?;
-    lab.isolate(ns, json!({})).await?;
-    lab.rule(ns, "a", from_namespace("friend")).await?;
-    lab.until_condition(ns, Some("a"), "Ready", "True Rendered")
-        .await?;
-    for crd in lab.crds.clone() {
-        let name = crd["metadata"]["name"].as_str().context("no name")?;
-        lab.delete("CustomResourceDefinition", None, name).await?;
-    }
-    lab.until_sources(ns, "-").await?;
-    lab.until("the kinds are gone", async |lab| {
-        let all = lab.list("CustomResourceDefinition", None).await?;
-        Ok(!all.iter().any(|crd| {
-            let name = crd.metadata.name.as_deref().unwrap_or_default();
-            lab.crds.iter().any(|ours| ours["metadata"]["name"] == name)
-        }))
-    })
-    .await?;
-    for crd in lab.crds.clone() {
-        lab.apply(crd).await?;
-    }
-    lab.established().await?;
-    lab.isolate(ns, json!({})).await?;
-    lab.until_sources(ns, "inside").await?;
-    lab.until_condition(ns, None, "Ready", "True Rendered")
-        .await?;
-    lab.stop("c")?;
-    println!("ok: the kinds go away and come back");
     Ok(())
 }

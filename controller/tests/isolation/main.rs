@@ -1,67 +1,41 @@
 //! Project isolation on a real API server, by controllers with the rights of the manifests.
 //! Needs root (or user namespaces) and the programs of `make controlplane`; without them it
 //! is skipped, but never where `CI` is set.
-//!
-//! With `RINGFENCE_SCALE` set it measures instead: 1,000 namespaces with 10 rules each.
 
 #![allow(clippy::unwrap_used)]
 
 mod companion;
 mod faults;
+mod kinds;
 mod lab;
 mod life;
 mod people;
-mod scale;
 
 use anyhow::Result;
 use lab::Lab;
-use ringfence_e2e::controlplane::Programs;
+use ringfence_e2e::controlplane::{self, Programs};
 use ringfence_e2e::fabric::{PodKind, Topology, World};
-use ringfence_e2e::sandbox;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    controlplane::test(run)
 }
 
-fn run() -> Result<()> {
-    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-        PathBuf::from,
-    );
-    let programs = match Programs::find(&folder) {
-        Ok(programs) => programs,
-        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
-        Err(error) => {
-            println!("skipped: {error:#}");
-            return Ok(());
-        }
-    };
-    sandbox::enter()?;
+fn run(programs: &Programs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let world = World::create(Topology::new(PodKind::Bridge, 1))?;
-    let result = runtime.block_on(whole_way(&programs, &world));
+    let result = runtime.block_on(whole_way(programs, &world));
     drop(runtime);
     result
 }
 
 async fn whole_way(programs: &Programs, world: &World) -> Result<()> {
     let mut lab = Lab::start(programs, world).await?;
-    let result = if std::env::var_os("RINGFENCE_SCALE").is_some() {
-        scale::a_thousand_namespaces(&mut lab).await
-    } else {
-        steps(&mut lab).await
-    };
+    let result = steps(&mut lab).await;
     if result.is_err() {
         for replica in lab.replicas() {
             eprintln!("{}", replica.log_tail(30));
@@ -90,7 +64,8 @@ async fn steps(lab: &mut Lab<'_>) -> Result<()> {
     faults::killed_at_every_step(lab).await?;
     faults::two_controllers(lab).await?;
     faults::without_a_controller(lab).await?;
-    faults::crds_come_and_go(lab).await?;
+    kinds::rules_go_with_their_kind(lab).await?;
+    kinds::all_come_and_go(lab).await?;
     companion::beside_a_tool_that_insists(lab).await?;
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! What became of jobs.
 
+use super::work::digest;
 use super::{Desk, Name};
 use crate::isolation::api::Refusal;
 use crate::isolation::duty::Duty;
 use crate::isolation::jobs::{Done, Written};
+use crate::isolation::kept::key;
 use crate::isolation::notices::{Notice, Reason};
 use crate::isolation::owned::Owned;
 use crate::isolation::report::notice;
-use crate::isolation::seen::key;
 use crate::metrics::{Isolated, Trouble};
 use ringfence_api::SINGLETON;
 use ringfence_policy::model::ObjectKey;
@@ -114,7 +115,7 @@ impl Desk {
     fn remember(&mut self, namespace: &Name, duty: Duty) {
         match duty {
             Duty::Create(object) | Duty::Update(object) => {
-                drop(self.last.insert(Name::clone(namespace), object));
+                self.last.insert(Name::clone(namespace), digest(&object));
             }
             _ => {
                 self.last.remove(namespace);

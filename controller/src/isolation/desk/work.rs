@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use ringfence_api::Mode;
 use ringfence_isolation::{Condition, Input, Rendered, Statement, Status, render};
 use serde_json::Value;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use tokio::time::Instant;
 
 impl Desk {
@@ -18,6 +19,7 @@ impl Desk {
         let isolation = self.seen.isolation(namespace)?;
         let rules = self.seen.rules.of(namespace);
         let rules = rules.filter(|(_, rule)| rule.metadata.deletion_timestamp.is_none());
+        let store = self.cluster.store();
         let rendered = render(&Input {
             namespace,
             config: &self.config,
@@ -25,10 +27,11 @@ impl Desk {
             rules: &rules
                 .map(|(name, rule)| (Name::clone(name), rule))
                 .collect(),
-            snapshot: self.store.snapshot(),
+            snapshot: store.snapshot(),
             dns: &self.dns,
             now: Timestamp::now(),
         });
+        drop(store);
         match rendered.next_expiry {
             Some(end) => drop(self.ends.insert(Name::clone(namespace), end)),
             None => drop(self.ends.remove(namespace)),
@@ -66,8 +69,7 @@ impl Desk {
         let Duty::Update(object) = duty else {
             return false;
         };
-        let last = self.last.get(namespace);
-        last.is_some_and(|last| last["spec"] == object["spec"] && meta(last) == meta(object))
+        self.last.get(namespace) == Some(&digest(object))
     }
 
     fn tell_foreign(&mut self, namespace: &Name) {
@@ -93,7 +95,8 @@ impl Desk {
             Some(rendered) if previewed => {
                 let again = Instant::now() + preview::AGE;
                 self.waiting.insert(Name::clone(namespace), again);
-                Some(self.previews.of(self.store.snapshot(), rendered))
+                let store = self.cluster.store();
+                Some(self.previews.of(store.snapshot(), rendered))
             }
             _ => None,
         };
@@ -105,10 +108,11 @@ impl Desk {
         {
             self.previews.clear();
         }
+        let store = self.cluster.store();
         let report = report(&View {
             namespace,
             seen: &self.seen,
-            snapshot: self.store.snapshot(),
+            snapshot: store.snapshot(),
             look: self.look,
             rendered: rendered.as_ref(),
             standing: &standing,
@@ -137,11 +141,16 @@ impl Desk {
         }
         let owner = duty::owner(isolation);
         match (self.seen.policy(namespace), self.failures.get(namespace)) {
-            (Some(policy), _) if policy.ours && policy.is(rendered, owner.as_ref()) => said(
-                Status::True,
-                "Rendered",
-                "NetworkPolicy ringfence-isolation isolates the namespace",
-            ),
+            (Some(policy), _) if policy.ours && policy.is(rendered, owner.as_ref()) => {
+                let (reason, message) = match self.kinds.going() {
+                    None => (
+                        "Rendered",
+                        "NetworkPolicy ringfence-isolation isolates the namespace".to_owned(),
+                    ),
+                    Some(crd) => ("KindMissing", kind_missing(crd)),
+                };
+                said(Status::True, reason, &message)
+            }
             (Some(policy), _) if !policy.ours => standing_foreign(),
             (_, Some((_, why))) => said(
                 Status::False,
@@ -157,13 +166,24 @@ impl Desk {
     }
 }
 
+fn kind_missing(crd: &str) -> String {
+    format!(
+        "NetworkPolicy ringfence-isolation isolates the namespace; CRD {crd} is gone or going, \
+         and its objects count as they were until it is back"
+    )
+}
+
 fn standing_foreign() -> Statement {
     let message = "NetworkPolicy ringfence-isolation is somebody else's: rename or delete it";
     Statement::new(Condition::Ready, Status::False, "ForeignPolicy", message)
 }
 
-/// What of an object's metadata we write.
-fn meta(object: &Value) -> [&Value; 2] {
+/// Of what we write: a thousand policies are too much to keep for nothing but this.
+pub(super) fn digest(object: &Value) -> u64 {
     let metadata = &object["metadata"];
-    [&metadata["annotations"], &metadata["ownerReferences"]]
+    let mut hasher = DefaultHasher::new();
+    object["spec"].hash(&mut hasher);
+    metadata["annotations"].hash(&mut hasher);
+    metadata["ownerReferences"].hash(&mut hasher);
+    hasher.finish()
 }
