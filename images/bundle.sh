@@ -9,18 +9,22 @@ OUT=$OUT IMAGES="webhook controller enforcer probe" "$ROOT/images/build.sh"
 version=$(git -C "$ROOT" describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 kubectl=${CONTROLPLANE:-$ROOT/.cache/controlplane}/kubectl
 [ -x "$kubectl" ] || kubectl=kubectl
-for overlay in "$ROOT"/manifests/overlays/*/; do
-  name=$(basename "$overlay")
+for folder in "$ROOT/manifests/base" "$ROOT"/manifests/overlays/*/ "$ROOT/manifests/cleanup"; do
+  name=$(basename "$folder")
   # The tag is that of the archives beside it.
-  "$kubectl" kustomize "$overlay" | sed -E "s#(image: ringfence/[a-z]+):.*#\1:$version#" >"$OUT/ringfence-$name.yaml"
+  "$kubectl" kustomize "$folder" | sed -E "s#(image: ringfence/[a-z]+):.*#\1:$version#" >"$OUT/ringfence-$name.yaml"
 done
 cat >"$OUT/README.txt" <<TEXT
 Ringfence $version, for clusters without internet.
 
 1. Load the images on every node:   ctr -n k8s.io images import enforcer.tar   (and the others)
    or push them to a registry of your own and change the names in the YAML files.
-2. kubectl apply -f ringfence-OVERLAY.yaml
-   cert-manager: certificates by cert-manager; enforcer-only; webhook-only; kind: everything.
+2. kubectl apply -f one of these:
+   ringfence-base.yaml: everything; -cert-manager: the same, with certificates by cert-manager;
+   -companion: the same, with injection mode companion; -reports: the same, with findings as
+   Report objects; -enforcer-only; -webhook-only; -kind: everything, and nodes never pull.
+   -cleanup: takes away what a node that was gone has kept (apply, wait, delete again).
+3. SHA256SUMS, for what was copied: sha256sum -c SHA256SUMS
 *.spdx.json lists what is in each image.
 TEXT
 (cd "$OUT" && rm -f ./*.content ringfence-e2e && sha256sum ./*.tar ./*.yaml ./*.json >SHA256SUMS)

@@ -5,14 +5,14 @@
 #   run.sh [CASE...]        names or tags of cases; none: all
 #   CLUSTER=name            use (and leave) this kind cluster, where it exists
 #   KEEP=1                  leave everything as it is
-#   OVERLAY=folder          what is installed (default: manifests/overlays/enforcer-only with
-#                           the images made here; `kind` is all of Ringfence)
+#   OVERLAY=folder          what is installed, of manifests/overlays (default: kind, which is
+#                           all of Ringfence; enforcer-only), with the images made here
 #   PODS, PROXY, IPS, NODE_IMAGE  see cluster.sh, cni.sh, node-image.sh
 #   WITHOUT_ENFORCER=1      install nothing: every case that denies must fail
 #   IF_POSSIBLE=1           for CI: where this machine can make no cluster, say why and pass
 . "$(dirname "$0")/env.sh"
 
-OVERLAY=${OVERLAY:-enforcer-only}
+OVERLAY=${OVERLAY:-kind}
 OUT=${OUT:-$ROOT/.cache/images}
 ours= given_up=
 began=$(date +%s)
@@ -109,6 +109,11 @@ images:
 - {name: ringfence/webhook, newTag: dev}
 - {name: ringfence/controller, newTag: dev}
 - {name: ringfence/enforcer, newTag: dev}
+# What the answers in cases were recorded with.
+patches:
+- target: {kind: ConfigMap, name: ringfence-webhook}
+  patch: |
+    - {op: replace, path: /data/config.yaml, value: "monitoring: {namespaces: [monitoring]}"}
 YAML
   install
   lap "Ringfence ready"

@@ -1,13 +1,14 @@
 //! Project isolation in a world: the custom resources in its API server, and the controller
 //! on the control machine, with the rights of its manifest.
 
-use crate::admission::{eventually, install_controller};
+use crate::admission::install_controller;
 use crate::binaries;
 use crate::controlplane::{ApiServer, Identity};
 use crate::fabric::{Process, World};
 use crate::objects::documents;
-use anyhow::{Context, Result, bail};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams};
+use crate::patience::eventually;
+use anyhow::{Context, Result};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use serde_json::{Value, json};
 
 /// A file below `manifests/base`.
@@ -30,7 +31,10 @@ const OTHERS: [&str; 2] = [
     manifest!("namespace.yaml"),
     manifest!("controller/users.yaml"),
 ];
-/// The kinds, in the order in which they are deleted: what isolates goes first.
+/// Where a reader finds out what a cluster's controller does.
+pub const WHERE_TO_LOOK: &str =
+    "its log: kubectl -n ringfence-system logs deployment/ringfence-controller";
+/// The kinds.
 const KINDS: [&str; 3] = ["NamespaceIsolation", "IsolationRule", "IsolationConfig"];
 
 /// The controller.
@@ -41,19 +45,9 @@ pub struct Isolation {
 // === impl Isolation ===
 
 impl Isolation {
-    /// Installs what the manifests install, and starts the controller.
+    /// Installs what is needed, and starts the controller.
     pub fn start(server: &mut ApiServer, world: &World) -> Result<Self> {
-        for text in OTHERS.into_iter().chain(CRDS) {
-            for object in documents(text, "default")? {
-                server.install(&object)?;
-            }
-        }
-        install_controller(server)?;
-        eventually("the custom resources are served", || {
-            let list =
-                |kind: &&str| server.block_on(api(server, kind).list(&ListParams::default()));
-            Ok(KINDS.iter().map(list).all(|answer| answer.is_ok()))
-        })?;
+        install(server)?;
         let mut isolation = Self { process: None };
         isolation.resume(server, world)?;
         Ok(isolation)
@@ -83,24 +77,6 @@ impl Isolation {
         }))
     }
 
-    /// Ends the controller, and takes every object of isolation away.
-    pub fn end(mut self, server: &mut ApiServer) -> Result<()> {
-        self.kill(server)?;
-        for kind in KINDS {
-            let all = server.block_on(api(server, kind).list(&ListParams::default()))?;
-            for object in all {
-                let (name, namespace) = (object.metadata.name, object.metadata.namespace);
-                let (name, resource) = (name.unwrap_or_default(), resource(kind));
-                let one: Api<DynamicObject> = match namespace {
-                    Some(namespace) => Api::namespaced_with(server.client(), &namespace, &resource),
-                    None => Api::all_with(server.client(), &resource),
-                };
-                server.block_on(one.delete(&name, &DeleteParams::default()))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Fails when the controller has ended by itself.
     pub fn check_running(&mut self) -> Result<()> {
         self.process.as_mut().map_or(Ok(()), Process::check_running)
@@ -111,6 +87,20 @@ impl Isolation {
         let process = self.process.as_ref();
         process.map_or_else(String::new, |process| process.log_tail(lines))
     }
+}
+
+/// What the manifests install: the custom resources, and the controller's rights.
+pub fn install(server: &mut ApiServer) -> Result<()> {
+    for text in OTHERS.into_iter().chain(CRDS) {
+        for object in documents(text, "default")? {
+            server.install(&object)?;
+        }
+    }
+    install_controller(server)?;
+    eventually("the custom resources are served", || {
+        let list = |kind: &&str| server.block_on(api(server, kind).list(&ListParams::default()));
+        Ok(KINDS.iter().map(list).all(|answer| answer.is_ok()))
+    })
 }
 
 /// Where the rules of a namespace's policy come from, by its annotations: ingress, and behind
@@ -130,25 +120,28 @@ pub fn sources(policy: Option<&Value>) -> String {
     }
 }
 
-/// The condition of a `NamespaceIsolation` or a rule as `STATUS REASON`.
-pub fn condition(server: &mut ApiServer, key: &str, name: &str) -> Result<String> {
-    let (kind, key) = key.split_once(' ').context("write Kind namespace/name")?;
-    let (namespace, object) = key.split_once('/').context("write Kind namespace/name")?;
-    let found = server.adopt(&json!({
-        "apiVersion": "ringfence.dev/v1alpha1", "kind": kind,
-        "metadata": {"namespace": namespace, "name": object},
-    }))?;
-    let Some(found) = found else {
-        bail!("there is no {kind} {key}");
+/// An object of isolation, written `Kind namespace/name` or `Kind name`, by its names alone.
+pub fn named(object: &str) -> Result<Value> {
+    let (kind, key) = object
+        .split_once(' ')
+        .with_context(|| format!("{object:?}: write Kind namespace/name"))?;
+    let metadata = match key.split_once('/') {
+        Some((namespace, name)) => json!({"namespace": namespace, "name": name}),
+        None => json!({"name": key}),
     };
-    let all = found["status"]["conditions"].as_array();
+    Ok(json!({"apiVersion": "ringfence.dev/v1alpha1", "kind": kind, "metadata": metadata}))
+}
+
+/// A condition of an object of isolation as `STATUS REASON`.
+pub fn condition(object: &Value, name: &str) -> String {
+    let all = object["status"]["conditions"].as_array();
     let condition = all.into_iter().flatten().find(|c| c["type"] == name);
     let text = |field: &str| {
         condition
             .and_then(|c| c[field].as_str())
             .unwrap_or_default()
     };
-    Ok(format!("{} {}", text("status"), text("reason")))
+    format!("{} {}", text("status"), text("reason"))
 }
 
 fn api(server: &ApiServer, kind: &str) -> Api<DynamicObject> {

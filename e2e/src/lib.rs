@@ -20,6 +20,7 @@ pub mod demo;
 pub mod fabric;
 pub mod isolation;
 pub mod objects;
+pub mod patience;
 pub mod probe;
 pub mod reference;
 pub mod report;

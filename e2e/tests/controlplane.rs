@@ -5,13 +5,13 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use ringfence_e2e::controlplane::{
-    ApiServer, Applier, ControlPlane, Identity, KubeProxy, Kubelet, Options, Programs, ProxyMode,
-    ProxyOptions, scale,
+    self, ApiServer, Applier, ControlPlane, Identity, KubeProxy, Kubelet, Options, Programs,
+    ProxyMode, ProxyOptions, scale,
 };
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{Placement, PodKind, Topology, World};
 use ringfence_e2e::objects::{Objects, documents};
-use ringfence_e2e::sandbox;
+use ringfence_e2e::patience::eventually;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,36 +39,10 @@ spec:
 ";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    controlplane::test(run)
 }
 
-fn run() -> Result<()> {
-    let folder = std::env::var_os("CONTROLPLANE_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/controlplane"),
-        PathBuf::from,
-    );
-    let programs = match Programs::find(&folder) {
-        Ok(programs) => programs,
-        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
-        Err(error) => {
-            println!("skipped: {error:#}");
-            return Ok(());
-        }
-    };
-    let before = std::fs::read_link("/proc/self/ns/net")?;
-    sandbox::enter()?;
-    let inside = std::fs::read_link("/proc/self/ns/net")?;
-    ensure!(
-        before != inside,
-        "the test did not leave the machine's network namespace"
-    );
-
+fn run(programs: &Programs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -77,10 +51,10 @@ fn run() -> Result<()> {
         Topology::new(PodKind::Bridge, 2).pods(["x/a@node1", "x/b@node2"], Placement::Spread);
     topology.externals.clear();
     let world = World::create(topology)?;
-    let result = runtime.block_on(whole_way(&programs, &world));
+    let result = runtime.block_on(whole_way(programs, &world));
     drop(world);
     drop(runtime);
-    let result = result.and_then(|()| objects_of_cases(&programs));
+    let result = result.and_then(|()| objects_of_cases(programs));
     let left = children()?;
     result?;
     ensure!(left.is_empty(), "programs are left behind: {left:?}");
@@ -320,16 +294,11 @@ fn objects_of_cases(programs: &Programs) -> Result<()> {
 }
 
 fn wait_for_range(server: &ApiServer) -> Result<()> {
-    let deadline = Instant::now() + std::time::Duration::from_secs(30);
     let api: Api<k8s_openapi::api::networking::v1::ServiceCIDR> = Api::all(server.client());
-    loop {
+    eventually("the range is ready", || {
         let range = serde_json::to_value(server.block_on(api.get("seed-002"))?)?;
-        if range["status"]["conditions"][0]["status"] == "True" {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "the range is not ready: {range}");
-        std::thread::sleep(std::time::Duration::from_millis(25));
-    }
+        Ok(range["status"]["conditions"][0]["status"] == "True")
+    })
 }
 
 /// Applies every manifest of `folder`, and deletes all of it, file by file; the number of

@@ -1,10 +1,11 @@
 //! The webhook without an API server: asked as one would ask it, over TLS, for the
 //! demonstration on a machine without Go.
 
-use super::{Volume, eventually};
+use super::Volume;
 use crate::binaries;
 use crate::controlplane;
 use crate::fabric::{Node, Process};
+use crate::patience::eventually;
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;

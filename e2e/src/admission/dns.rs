@@ -1,16 +1,33 @@
 //! A real `CoreDNS` in a pod, and pods that resolve names with it.
 
 use crate::controlplane::{ApiServer, Identity};
-use crate::fabric::{Netns, Process, World};
-use anyhow::{Context, Result, bail, ensure};
+use crate::fabric::{Process, World};
+use crate::patience::within;
+use anyhow::{Context, Result, ensure};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, Question, RCODE, TYPE};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long it may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The pod in which it runs.
+const POD: &str = "kube-system/dns";
+/// The port on which it listens behind port 53 of its Service: rules see this one.
+const PORT: u16 = 1053;
+/// The DNS Service of a world, which clusters have as well.
+pub const SERVICE: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {namespace: kube-system, name: kube-dns}
+spec:
+  selector: {pod: dns}
+  ports:
+  - {name: dns, port: 53, targetPort: 1053, protocol: UDP}
+  - {name: dns-tcp, port: 53, targetPort: 1053, protocol: TCP}
+";
 
 /// `CoreDNS`, running in the network of a pod.
 pub struct Dns {
@@ -18,21 +35,15 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Starts it in the pod `namespace/name`, listening on `port`, and waits until it is
-    /// ready. It reads Services as the harness itself: its rights are not what is tested.
-    pub fn start(
-        server: &ApiServer,
-        world: &World,
-        program: &Path,
-        pod: &str,
-        port: u16,
-    ) -> Result<Self> {
+    /// Starts it in the pod behind [`SERVICE`], and waits until it is ready. It reads Services
+    /// as the harness itself: its rights are not what is tested.
+    pub fn start(server: &ApiServer, world: &World, program: &Path) -> Result<Self> {
         let control = world.control();
-        let host = world.host(pod)?;
+        let host = world.host(POD)?;
         let kubeconfig = server.kubeconfig(Identity::Admin);
         let corefile = control.folder().join("Corefile");
         let text = format!(
-            ".:{port} {{\n  errors\n  ready 127.0.0.1:8181\n  kubernetes cluster.local {{\n    \
+            ".:{PORT} {{\n  errors\n  ready 127.0.0.1:8181\n  kubernetes cluster.local {{\n    \
              kubeconfig {} e2e\n  }}\n}}\n",
             kubeconfig.display()
         );
@@ -44,21 +55,16 @@ impl Dns {
             corefile.display().to_string(),
         ];
         let mut process = control.spawn("coredns", Path::new("nsenter"), &args, &[])?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        within(PATIENCE, "CoreDNS is ready", || {
             process.check_running()?;
             let ready = host.netns.run(|| {
                 let stream = std::net::TcpStream::connect("127.0.0.1:8181");
                 Ok(stream.is_ok_and(is_ready))
             })?;
-            if ready {
-                return Ok(Self { process });
-            }
-            if Instant::now() >= deadline {
-                bail!("CoreDNS is not ready: {}", process.log_tail(20));
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
+            ensure!(ready, "its log ends:\n{}", process.log_tail(20));
+            Ok(true)
+        })?;
+        Ok(Self { process })
     }
 
     /// Fails when it has ended.
@@ -165,15 +171,11 @@ fn read_answer(message: &[u8]) -> Result<IpAddr> {
     addresses.into_iter().next().context("no A record")
 }
 
-/// Whether a pod resolves `name` by `server`, over UDP and over TCP.
-pub fn resolves(from: &Netns, server: IpAddr, port: u16, name: &str) -> Result<[bool; 2]> {
-    let ask = |tcp| {
-        let found = from.run(|| lookup(server, port, name, tcp))?;
-        Ok(matches!(found, Lookup::Address(_)))
-    };
-    let both: Result<Vec<bool>> = [false, true].into_iter().map(ask).collect();
-    let both = both?;
-    Ok([both[0], both[1]])
+/// Whether `name` is resolved by `server`, over UDP and over TCP, in the namespace of the
+/// calling thread.
+pub fn resolves(server: IpAddr, name: &str) -> Result<[bool; 2]> {
+    let ask = |tcp| lookup(server, 53, name, tcp).map(|found| found != Lookup::Silence);
+    Ok([ask(false)?, ask(true)?])
 }
 
 /// Where `CoreDNS` is built to.

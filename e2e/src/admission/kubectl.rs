@@ -3,6 +3,7 @@
 use crate::fabric::Node;
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
+use std::process::Output;
 
 /// kubectl with one person's rights.
 #[derive(Clone, Debug)]
@@ -35,17 +36,22 @@ impl Kubectl {
         all.extend(args);
         let program = self.program.to_string_lossy();
         let output = machine.output(&program, &all, input)?;
-        Ok(Said {
-            code: output.status.code().context("kubectl was killed")?,
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Said::of(&output)
     }
 }
 
 // === impl Said ===
 
 impl Said {
+    /// What a kubectl that has ended said.
+    pub fn of(output: &Output) -> Result<Self> {
+        Ok(Self {
+            code: output.status.code().context("kubectl was killed")?,
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
     /// It did what was asked.
     pub fn accepted(&self) -> Result<&Self> {
         ensure!(

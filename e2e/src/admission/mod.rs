@@ -27,6 +27,7 @@ pub use volume::Volume;
 use crate::binaries;
 use crate::controlplane::{ApiServer, Identity};
 use crate::fabric::{Process, World};
+use crate::patience::eventually;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -38,12 +39,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// The namespace of the manifests.
 pub const NAMESPACE: &str = "ringfence-system";
-/// How long something may take that usually takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Reloads of certificates and configuration.
 const RELOADS: &str = "ringfence_webhook_reloads_total";
 /// What the webhook is configured with unless a case says otherwise.
@@ -290,23 +288,5 @@ impl Admission {
             server.block_on(api.create(&dry_run, &probe))?;
             Ok(called(self)? > before)
         })
-    }
-}
-
-/// Waits until `done` says so.
-pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = done();
-        if matches!(answer, Ok(true)) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            return match answer {
-                Ok(_) => bail!("{what}: not after {PATIENCE:?}"),
-                Err(error) => Err(error.context(format!("{what}: not after {PATIENCE:?}"))),
-            };
-        }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }

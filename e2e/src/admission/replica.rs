@@ -1,9 +1,10 @@
 //! One process of the webhook on a node, and its pod.
 
-use super::{NAMESPACE, Volume, eventually};
+use super::{NAMESPACE, Volume};
 use crate::binaries;
 use crate::controlplane::ApiServer;
 use crate::fabric::{Node, Process, World};
+use crate::patience::eventually;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};

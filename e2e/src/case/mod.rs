@@ -8,6 +8,7 @@ mod expect;
 mod oracle;
 mod run;
 mod stage;
+mod step;
 mod streams;
 
 pub use crew::play;
@@ -15,6 +16,7 @@ pub use expect::{Expect, cells, matrix};
 pub use oracle::rehearse;
 pub use run::{CaseResult, Failure, Fault, Kinds, Options, Runner, Status, Variant};
 pub use stage::{ObjectsKind, Setup, Stage};
+pub use step::{Recorded, Step};
 
 use crate::fabric::{Placement, PodKind, Services, Topology};
 use crate::probe::Transport;
@@ -52,6 +54,8 @@ pub struct Case {
     pub serves: Vec<Transport>,
     /// Kinds of pod to run it with.
     pub kinds: Vec<PodKind>,
+    /// Any other kind will do where these are not to be had.
+    pub any_kind: bool,
     /// Placements to run it with.
     pub placements: Vec<Placement>,
     /// More flags of the enforcer.
@@ -62,62 +66,6 @@ pub struct Case {
     pub only: Option<ObjectsKind>,
     /// What happens, in order.
     pub steps: Vec<Step>,
-}
-
-/// One step of a case.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Applies every object of a YAML text; those without a namespace go to `namespace`.
-    Apply {
-        /// One or more documents.
-        yaml: String,
-        /// For objects without a namespace.
-        namespace: &'static str,
-    },
-    /// `kubectl apply` through the webhook, with an answer that was recorded.
-    Admit(Recorded),
-    /// Changes an object, written `Kind namespace/name`, by a JSON merge patch in YAML.
-    Patch(&'static str, &'static str),
-    /// Deletes an object, written `Kind namespace/name` or `Kind name`.
-    Delete(&'static str),
-    /// Sets labels (`None` takes one away) of an object written as above.
-    Label(&'static str, Vec<(&'static str, Option<&'static str>)>),
-    /// Writes a file beside the objects, or removes it: for what is no object.
-    File(&'static str, Option<&'static str>),
-    /// Probes and compares.
-    Expect(Expect),
-    /// Opens two flows, one for each end to speak first after a change.
-    Open {
-        /// By which later steps call it.
-        name: &'static str,
-        /// The client.
-        from: &'static str,
-        /// The server.
-        to: &'static str,
-        /// TCP or UDP, and the port.
-        transport: Transport,
-        /// Over IPv4 (else IPv6).
-        v4: bool,
-    },
-    /// Nothing may pass on these flows any more, in either direction.
-    Cut(Vec<&'static str>),
-    /// These flows must still carry what both ends say.
-    Kept(Vec<&'static str>),
-    /// Anything else: faults, restarts, hand-made rules. Needs an enforcer.
-    Do(&'static str, fn(&mut Stage) -> Result<()>),
-}
-
-/// A file and what kubectl said when it was applied through the webhook.
-#[derive(Clone, Copy, Debug)]
-pub struct Recorded {
-    /// Of the file, without `.yaml`, below `fixtures/seeds`.
-    pub name: &'static str,
-    /// The file.
-    pub yaml: &'static str,
-    /// For objects without a namespace.
-    pub namespace: &'static str,
-    /// What was said: see [`Stage::admit`].
-    pub answer: &'static str,
 }
 
 impl Case {
@@ -136,6 +84,7 @@ impl Case {
             serves: Vec::new(),
             services: Services::default(),
             kinds: PodKind::ALL.to_vec(),
+            any_kind: false,
             placements: Placement::ALL.to_vec(),
             flags: Vec::new(),
             webhook: false,
@@ -198,6 +147,12 @@ impl Case {
         self
     }
 
+    /// With one kind of pod, whichever it is: what is shown does not depend on it.
+    pub fn any_kind(mut self) -> Self {
+        self.any_kind = true;
+        self.kinds(&[PodKind::Bridge])
+    }
+
     /// With these placements only.
     pub fn placements(mut self, placements: &[Placement]) -> Self {
         self.placements = placements.to_vec();
@@ -244,6 +199,54 @@ impl Case {
     /// Applies a file through the webhook and compares the answer.
     pub fn admit(self, recorded: Recorded) -> Self {
         self.step(Step::Admit(recorded))
+    }
+
+    /// What a person types, through the webhook.
+    pub fn typed(self, what: &'static str, act: fn(&mut Stage) -> Result<()>) -> Self {
+        self.step(Step::Type(what, act))
+    }
+
+    /// With a DNS Service.
+    pub fn dns(self) -> Self {
+        self.step(Step::Dns)
+    }
+
+    /// A pod resolves a name, or must not.
+    pub fn resolves(self, from: &'static str, name: &'static str, it_does: bool) -> Self {
+        self.step(Step::Resolve(from, name, it_does))
+    }
+
+    /// Applies objects of isolation; namespaces and where their policies' rules come from.
+    pub fn isolate(
+        self,
+        yaml: impl Into<String>,
+        policies: &[(&'static str, &'static str)],
+    ) -> Self {
+        self.step(Step::Isolate(yaml.into(), policies.to_vec()))
+    }
+
+    /// Deletes an object of isolation, `Kind namespace/name`.
+    pub fn unisolate(
+        self,
+        object: &'static str,
+        policies: &[(&'static str, &'static str)],
+    ) -> Self {
+        self.step(Step::Unisolate(object, policies.to_vec()))
+    }
+
+    /// Waits until a namespace's policy has this value at this JSON pointer.
+    pub fn rendered(
+        self,
+        namespace: &'static str,
+        pointer: &'static str,
+        value: impl Into<serde_json::Value>,
+    ) -> Self {
+        self.step(Step::Rendered(namespace, pointer, value.into()))
+    }
+
+    /// Waits for a condition of an object of isolation, written `STATUS REASON`.
+    pub fn condition(self, object: &'static str, name: &'static str, wanted: &'static str) -> Self {
+        self.step(Step::Condition(object, name, wanted))
     }
 
     /// Applies a NetworkPolicy, `namespace/name`, with this `spec` (YAML, one line will do).

@@ -45,11 +45,16 @@ pub enum Kinds {
 }
 
 impl Kinds {
-    fn chooses(self, case: &Case, turn: usize, kind: PodKind) -> bool {
+    /// The kinds with which a placement of a case, the `turn`-th of all, is played.
+    fn of(self, case: &Case, turn: usize) -> Vec<PodKind> {
         match self {
-            Self::All => true,
-            Self::Only(only) => only == kind,
-            Self::InTurn => case.kinds.get(turn % case.kinds.len().max(1)) == Some(&kind),
+            Self::All => case.kinds.clone(),
+            Self::Only(only) if case.any_kind || case.kinds.contains(&only) => vec![only],
+            Self::Only(_) => Vec::new(),
+            Self::InTurn => {
+                let chosen = case.kinds.iter().cycle().nth(turn);
+                chosen.into_iter().copied().collect()
+            }
         }
     }
 }
@@ -156,10 +161,8 @@ impl Runner {
         let mut all: Vec<Variant> = Vec::new();
         for (number, case) in cases.into_iter().enumerate() {
             for (turn, placement) in case.placements.iter().enumerate() {
-                let chosen =
-                    |kind: &PodKind| self.options.kinds.chooses(case, number + turn, *kind);
-                let kinds = case.kinds.iter().filter(|k| chosen(k));
-                all.extend(kinds.map(|kind| variant(case, *kind, *placement)));
+                let kinds = self.options.kinds.of(case, number + turn).into_iter();
+                all.extend(kinds.map(|kind| variant(case, kind, *placement)));
             }
         }
         let mut sorted: Vec<Variant> = Vec::with_capacity(all.len());
@@ -231,6 +234,11 @@ impl Runner {
                 self.failed = Some(stage);
             }
             Err(error) => {
+                let refused = self.options.cluster.is_some() && !case.webhook;
+                if refused && let Some(reason) = elsewhere::refusal(&error) {
+                    result.status = Status::NotRun(reason);
+                    return result;
+                }
                 result.status = Status::Failed(vec![Failure {
                     fault: Fault::Play,
                     summary: error.to_string(),

@@ -25,6 +25,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ipnet::IpNet;
 use ringfence_policy::model::Protocol;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Stage {
     dns: Option<Dns>,
     admission: Option<Admission>,
     isolation: Option<Isolation>,
+    /// Objects of isolation that were applied.
+    fences: Vec<Value>,
     enforcers: BTreeMap<String, Process>,
     objects: Box<dyn Objects>,
     ground: Ground,
@@ -85,6 +88,9 @@ impl Stage {
     pub fn create(topology: Topology, flags: &[&str], setup: &Setup) -> Result<Self> {
         if let Some(lab) = &setup.cluster {
             let cluster = Cluster::create(lab, &topology)?;
+            if setup.webhook {
+                cluster.wait_for_webhook()?;
+            }
             let (base, objects) = (cluster.base()?, cluster.objects());
             return Ok(Self::on(
                 Ground::There(cluster),
@@ -147,6 +153,7 @@ impl Stage {
             dns: None,
             admission: None,
             isolation: None,
+            fences: Vec::new(),
             enforcers: BTreeMap::new(),
             objects,
             ground,
@@ -321,10 +328,7 @@ impl Stage {
         self.is_patient = true;
         self.flows.clear();
         self.dns = None;
-        if let Some(isolation) = self.isolation.take() {
-            let (server, _) = self.api_server()?;
-            isolation.end(server)?;
-        }
+        self.end_isolation()?;
         let extra: Vec<Reference> = self
             .state
             .iter()

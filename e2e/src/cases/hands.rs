@@ -2,13 +2,14 @@
 
 use crate::case::Stage;
 use crate::objects;
+use crate::patience;
 use crate::probe::{Outcome, Transport};
 use crate::sandbox;
 use crate::truth::Cell;
 use anyhow::{Context, Result, bail, ensure};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Both families' programs.
 pub const FAMILIES: [&str; 2] = ["iptables", "ip6tables"];
@@ -152,16 +153,7 @@ pub fn page(stage: &Stage, node: &str, path: &str) -> Result<String> {
 
 /// Waits until `done`; what it says last is the error.
 pub fn eventually(what: &str, mut done: impl FnMut() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match done() {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() > deadline => {
-                return Err(error.context(format!("{what}: not within {PATIENCE:?}")));
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
-        }
-    }
+    patience::within(PATIENCE, what, || done().map(|()| true))
 }
 
 /// Waits until a series has grown beyond `before`.

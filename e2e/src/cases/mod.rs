@@ -16,7 +16,7 @@ mod watch;
 use crate::case::Case;
 
 /// A case of every sort that a cluster can play, for CI: tag `smoke`.
-const SMOKE: [&str; 10] = [
+const SMOKE: [&str; 15] = [
     "default-deny-ingress",
     "default-deny-all",
     "allow-namespace",
@@ -27,6 +27,11 @@ const SMOKE: [&str; 10] = [
     "both-ends-must-agree",
     "update-policy",
     "relabelled-pod-is-selected",
+    "admission-a-direction-that-is-not-named-is-refused",
+    "admission-a-policy-without-dns-comes-back-with-dns",
+    "admission-the-scraper-comes-in",
+    "isolation-on-and-off",
+    "isolation-a-friend-comes-in",
 ];
 
 /// Every case, in the order in which they are listed.

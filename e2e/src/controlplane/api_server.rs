@@ -243,6 +243,10 @@ impl Objects for ApiServer {
         services::wait(&self.proxies, world, endpoints)
     }
 
+    fn adopt(&mut self, object: &Value) -> Result<Option<Value>> {
+        ApiServer::adopt(self, object)
+    }
+
     fn api_server(&mut self) -> Option<&mut ApiServer> {
         Some(self)
     }

@@ -1,16 +1,16 @@
 //! kube-proxy on every node of a world, and when it knows what the API server knows.
 
-use super::{ApiServer, KubeProxy, LOOK, PATIENCE, ProxyOptions};
+use super::{ApiServer, KubeProxy, PATIENCE, ProxyOptions};
 use crate::admission;
 use crate::fabric::{Services, World};
-use anyhow::{Context, Result, bail};
+use crate::patience::within;
+use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
 
 /// The pods' IPv6 range in every world.
 const PODS6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd00, 0x10, 0x16, 0, 0, 0, 0, 0), 48);
@@ -81,24 +81,18 @@ pub(super) fn wait(
     world: &World,
     endpoints: &BTreeMap<SocketAddr, usize>,
 ) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    for (name, proxy) in proxies {
+    proxies.iter().try_for_each(|(name, proxy)| {
         let node = world.node(name)?;
-        loop {
+        let what = format!("{name}: kube-proxy leads to {endpoints:?}");
+        within(PATIENCE, &what, || {
             let rules = proxy.rules(node)?;
             let mut found = destinations(&rules);
             // The webhook's own Service belongs to no case.
             found.retain(|address, _| address.port() != admission::PORT);
-            if found == *endpoints {
-                break;
-            }
-            if Instant::now() >= deadline {
-                bail!("{name}: kube-proxy leads to {found:?}, not to {endpoints:?}:\n{rules}");
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-    Ok(())
+            ensure!(found == *endpoints, "it leads to {found:?}:\n{rules}");
+            Ok(true)
+        })
+    })
 }
 
 /// To which pods the rules lead, and how often: `--to-destination 10.16.1.10:80` in

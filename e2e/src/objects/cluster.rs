@@ -3,7 +3,7 @@
 
 use super::{Mark, Objects, Reference};
 use crate::controlplane::{Applier, ResourceVersion};
-use crate::fabric::cluster::MADE;
+use crate::fabric::cluster::{MADE, mark_as_made};
 use crate::fabric::{Lab, Topology};
 use anyhow::{Context, Result, bail, ensure};
 use kube::ResourceExt;
@@ -73,14 +73,8 @@ impl ClusterObjects {
                     object.remove("status");
                 }
             }
-            "NetworkPolicy" | "Service" => {
-                let labels = &mut object["metadata"]["labels"];
-                if labels.is_null() {
-                    *labels = json!({});
-                }
-                labels[MADE] = "true".into();
-            }
-            _ => {}
+            "Namespace" => {}
+            _ => mark_as_made(&mut object),
         }
         Ok(object)
     }
@@ -94,7 +88,7 @@ impl Objects for ClusterObjects {
     fn apply(&mut self, object: &Value) -> Result<()> {
         let reference = Reference::of(object)?;
         let written = self.written(object, &reference)?;
-        if matches!(reference.kind.as_str(), "NetworkPolicy" | "Service") {
+        if !matches!(reference.kind.as_str(), "Node" | "Pod" | "Namespace") {
             let there = self.lab.block_on(self.applier.read(object, "default"))?;
             let foreign = there.is_some_and(|o| !o.labels().contains_key(MADE));
             ensure!(
@@ -128,21 +122,33 @@ impl Objects for ClusterObjects {
     fn stored(&self, object: &Value) -> Result<Value> {
         let found = self.lab.block_on(self.applier.read(object, "default"))?;
         let found = found.context("what was applied is not there")?;
-        let mut stored = serde_json::to_value(found)?;
-        stored["apiVersion"] = object["apiVersion"].clone();
-        stored["kind"] = object["kind"].clone();
-        if let Some(metadata) = stored["metadata"].as_object_mut() {
-            metadata.retain(|key, _| {
-                matches!(
-                    key.as_str(),
-                    "name" | "namespace" | "labels" | "annotations"
-                )
-            });
-        }
-        Ok(stored)
+        Ok(plain(serde_json::to_value(found)?, object))
+    }
+
+    fn adopt(&mut self, object: &Value) -> Result<Option<Value>> {
+        let found = self.lab.block_on(self.applier.read(object, "default"))?;
+        let Some(found) = found else { return Ok(None) };
+        let kind = Reference::of(object)?.kind;
+        self.wrote(&kind, ResourceVersion::of(&found)?);
+        Ok(Some(plain(serde_json::to_value(&found)?, object)))
     }
 
     fn mark(&self) -> Result<Mark> {
         Ok(Mark::Versions(self.versions.clone()))
     }
+}
+
+/// An object without what servers write into its metadata: it can be applied again.
+fn plain(mut stored: Value, object: &Value) -> Value {
+    stored["apiVersion"] = object["apiVersion"].clone();
+    stored["kind"] = object["kind"].clone();
+    if let Some(metadata) = stored["metadata"].as_object_mut() {
+        metadata.retain(|key, _| {
+            matches!(
+                key.as_str(),
+                "name" | "namespace" | "labels" | "annotations"
+            )
+        });
+    }
+    stored
 }

@@ -62,7 +62,17 @@ pub trait Objects {
         None
     }
 
-    /// The API server, where this source is one.
+    /// An object as the API server keeps it, whoever wrote it: what enforcers have to reach
+    /// includes it from now on. `None` when it is not there.
+    ///
+    /// # Errors
+    /// When this source is no API server.
+    fn adopt(&mut self, object: &Value) -> Result<Option<Value>> {
+        let reference = Reference::of(object)?;
+        bail!("objects do not come from an API server here: nobody else writes {reference}")
+    }
+
+    /// The API server, where this source is one of ours.
     fn api_server(&mut self) -> Option<&mut ApiServer> {
         None
     }

@@ -2,6 +2,7 @@
 //! output, one JSON document a line. It ends when its input does.
 
 use super::{Call, Net, Observation};
+use crate::admission::dns;
 use crate::fabric::Netns;
 use crate::objects;
 use anyhow::{Context, Result};
@@ -24,6 +25,13 @@ pub enum Request {
     },
     /// Probes, all at once.
     Fire(Vec<Call>),
+    /// Whether a name is resolved, over UDP and over TCP.
+    Resolve {
+        /// The DNS server.
+        server: IpAddr,
+        /// A whole name.
+        name: String,
+    },
     /// A page of a program that listens on this machine's loopback.
     Get {
         /// Its port.
@@ -40,6 +48,8 @@ pub enum Answer {
     Done,
     /// What became of the probes, in their order.
     Seen(Vec<Observation>),
+    /// Whether a name was resolved, over UDP and over TCP.
+    Resolved([bool; 2]),
     /// The body of a page.
     Page(String),
     /// Why it could not be done.
@@ -81,6 +91,7 @@ fn answer(net: &mut Net, here: &Netns, line: &str) -> Result<Answer> {
             let shots = calls.into_iter().map(|call| call.inside(here.clone()));
             net.fire(&shots.collect::<Vec<_>>()).map(Answer::Seen)
         }
+        Request::Resolve { server, name } => dns::resolves(server, &name).map(Answer::Resolved),
         Request::Get { port, page } => objects::page_of(port, &page).map(Answer::Page),
     }
 }

@@ -1,9 +1,10 @@
 //! What a cluster cannot play, and why. It is listed as not run, and counts as nothing else.
 
 use crate::case::expect::Expect;
+use crate::case::stage::reference;
 use crate::case::{Case, Step};
 use crate::fabric::{Lab, PodKind, Services, Topology};
-use crate::objects::documents;
+use crate::objects::{Reference, documents};
 use crate::probe::has_sctp;
 use ringfence_policy::model::Protocol;
 use std::collections::BTreeSet;
@@ -15,8 +16,10 @@ const OWN_ADDRESSES: [&str; 3] = ["10.102.123.", "fd00:10:", "fd00:102:"];
 /// Why a case cannot be played on this cluster.
 pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
     let needs = |what: &str| Some(format!("{what}; --fabric netns plays it"));
-    if case.webhook {
-        return needs("brings a webhook of its own");
+    if case.webhook
+        && let Some(reason) = lab.installed().hides_webhook()
+    {
+        return needs(&reason);
     }
     if case.overlay || !case.places.is_empty() {
         return needs("needs a node network of its own");
@@ -39,7 +42,11 @@ pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
     }
     case.steps.iter().find_map(|step| match step {
         Step::Do(what, _) => needs(&format!("reaches into the machine: {what}")),
-        Step::Admit(_) => needs("compares answers of a webhook of its own"),
+        Step::Isolate(yaml, _) => isolated(lab, yaml),
+        Step::Unisolate(object, _) => {
+            let reference = reference(object).ok()?;
+            lab.installed().hides_isolation(&reference)
+        }
         Step::File(..) => needs("writes files beside the objects"),
         Step::Open { .. } | Step::Cut(_) | Step::Kept(_) => needs("follows flows through a change"),
         Step::Delete(object) if object.starts_with("Pod ") || object.starts_with("Node ") => {
@@ -54,23 +61,37 @@ pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
     })
 }
 
+/// Said when the cluster's own webhook refuses what a case applies: nothing can be shown of
+/// how it would be enforced.
+pub(super) fn refusal(error: &anyhow::Error) -> Option<String> {
+    let mut causes = error.chain().map(ToString::to_string);
+    let said = causes.find(|cause| {
+        cause.contains("admission webhook") && cause.contains("denied the request")
+    })?;
+    Some(format!(
+        "the cluster's webhook refuses it ({said}); --fabric netns plays it"
+    ))
+}
+
 /// A namespace that the case uses and that is somebody else's: its pods and policies would
 /// be among those of the cluster's users.
 fn taken(lab: &Lab, case: &Case) -> Option<String> {
     let pods = case.pods.iter().filter_map(|pod| pod.split_once('/'));
     let mut names: BTreeSet<String> = pods.map(|(namespace, _)| namespace.to_owned()).collect();
     for step in &case.steps {
-        match step {
-            Step::Apply { yaml, namespace } => {
-                for object in documents(yaml, namespace).ok()? {
-                    let own = &object["metadata"]["namespace"];
-                    names.extend(own.as_str().map(str::to_owned));
-                }
-            }
+        let (yaml, namespace) = match step {
+            Step::Apply { yaml, namespace } => (yaml.as_str(), *namespace),
+            Step::Isolate(yaml, _) => (yaml.as_str(), "default"),
+            Step::Admit(recorded) => (recorded.yaml, recorded.namespace),
             Step::Patch(object, _) | Step::Delete(object) => {
                 names.extend(object.strip_prefix("Namespace ").map(str::to_owned));
+                continue;
             }
-            _ => {}
+            _ => continue,
+        };
+        for object in documents(yaml, namespace).ok()? {
+            let own = &object["metadata"]["namespace"];
+            names.extend(own.as_str().map(str::to_owned));
         }
     }
     let taken = names.into_iter().find(|name| lab.is_taken(name))?;
@@ -113,6 +134,17 @@ fn applied(yaml: &str, namespace: &str) -> Option<String> {
     })
 }
 
+fn isolated(lab: &Lab, yaml: &str) -> Option<String> {
+    let objects = match documents(yaml, "default") {
+        Ok(objects) => objects,
+        Err(error) => return Some(format!("applies what cannot be read: {error:#}")),
+    };
+    let references = objects.iter().filter_map(|o| Reference::of(o).ok());
+    references
+        .into_iter()
+        .find_map(|reference| lab.installed().hides_isolation(&reference))
+}
+
 fn expected(lab: &Lab, case: &Case, expect: &Expect) -> Option<String> {
     if expect.sends(Protocol::Sctp) && !has_sctp() {
         return Some("this kernel has no SCTP sockets".into());
@@ -138,7 +170,7 @@ fn expected(lab: &Lab, case: &Case, expect: &Expect) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::applied;
+    use super::{applied, refusal};
     use test_case::test_case;
 
     #[test_case("{kind: ConfigMap, metadata: {namespace: kube-system, name: kube-proxy}}", Some("ConfigMap of the cluster's own"); "kube-proxy's settings")]
@@ -157,5 +189,13 @@ mod tests {
         assert_eq!(found.is_some(), reason.is_some(), "{found:?}");
         let found = found.unwrap_or_default();
         assert!(found.contains(reason.unwrap_or_default()), "{found}");
+    }
+
+    #[test]
+    fn a_refusal_is_the_reason_and_nothing_else_is() {
+        let said = "admission webhook \"policies.validate.ringfence.dev\" denied the request: no";
+        let refused = anyhow::anyhow!("{said}").context("applying NetworkPolicy x/a");
+        assert!(refusal(&refused).is_some_and(|reason| reason.contains(said)));
+        assert_eq!(refusal(&anyhow::anyhow!("failed calling webhook")), None);
     }
 }

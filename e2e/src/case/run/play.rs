@@ -57,6 +57,15 @@ impl Play<'_> {
                 }));
                 Ok(())
             }
+            Step::Type(what, act) => act(&mut self.stage).with_context(|| (*what).to_owned()),
+            Step::Dns => self.stage.has_dns(),
+            Step::Resolve(from, name, it_does) => self.resolve(from, name, *it_does),
+            Step::Isolate(yaml, policies) => self.stage.isolate(yaml, policies),
+            Step::Unisolate(object, policies) => self.stage.unisolate(object, policies),
+            Step::Rendered(namespace, pointer, value) => {
+                self.stage.rendered(namespace, pointer, value)
+            }
+            Step::Condition(object, name, wanted) => self.stage.condition(object, name, wanted),
             Step::Patch(object, patch) => self.stage.patch(object, patch),
             Step::Delete(object) => self.stage.delete(object),
             Step::Label(object, labels) => self.stage.label(object, labels),
@@ -77,6 +86,20 @@ impl Play<'_> {
             Step::Kept(names) => self.flows(names, Flow::losses, false),
             Step::Do(what, act) => act(&mut self.stage).with_context(|| (*what).to_owned()),
         }
+    }
+
+    fn resolve(&mut self, from: &str, name: &str, it_does: bool) -> Result<()> {
+        let found = self.stage.resolves(from, name)?;
+        if found != [it_does; 2] {
+            self.failures.push(Failure {
+                fault: Fault::Packet,
+                summary: format!(
+                    "{from} resolves {name} over UDP and over TCP: expected {it_does}, found {found:?}"
+                ),
+                detail: String::new(),
+            });
+        }
+        Ok(())
     }
 
     fn flows(&mut self, names: &[&str], judge: fn(&Flow) -> Vec<String>, dead: bool) -> Result<()> {

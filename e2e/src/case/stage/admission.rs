@@ -1,13 +1,15 @@
 //! A stage with the webhook: what people type, and what of it arrives.
 
-use super::Stage;
+use super::{Ground, Stage};
 use crate::admission::dns::{self, Dns};
 use crate::admission::{Admission, Kubectl, Said};
 use crate::case::Recorded;
 use crate::controlplane::Identity;
+use crate::fabric::cluster::mark_as_made;
 use crate::objects::{Reference, documents};
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 impl Stage {
@@ -17,6 +19,14 @@ impl Stage {
         let admission = Admission::start(server, world)?;
         self.admission = Some(admission);
         Ok(())
+    }
+
+    /// Whether policies go through a webhook on their way.
+    pub(super) fn has_webhook(&self) -> bool {
+        match &self.ground {
+            Ground::Here { .. } => self.admission.is_some(),
+            Ground::There(cluster) => cluster.has_webhook(),
+        }
     }
 
     /// The folder that objects are written to, where they are.
@@ -50,13 +60,31 @@ impl Stage {
         result
     }
 
-    /// Starts `CoreDNS` in a pod, for the rest of the case.
-    pub fn start_dns(&mut self, pod: &str, port: u16) -> Result<()> {
-        let programs = self.setup.controlplane.clone();
-        let program = dns::program(&programs.context("CoreDNS needs --controlplane FOLDER")?)?;
-        let (server, world) = self.api_server()?;
-        self.dns = Some(Dns::start(server, world, &program, pod, port)?);
-        Ok(())
+    /// Names, behind the Service [`dns::SERVICE`]: a cluster has its own, the world of
+    /// namespaces gets a Service in front of the pod `kube-system/dns`.
+    pub(in crate::case) fn has_dns(&mut self) -> Result<()> {
+        match self.ground {
+            Ground::Here { .. } => self.apply(dns::SERVICE, "kube-system"),
+            Ground::There(_) => Ok(()),
+        }
+    }
+
+    /// Whether a pod resolves a name over UDP and over TCP. Starts `CoreDNS` where it does not
+    /// run yet, for the rest of the case.
+    pub(in crate::case) fn resolves(&mut self, from: &str, name: &str) -> Result<[bool; 2]> {
+        if self.dns.is_none() && matches!(self.ground, Ground::Here { .. }) {
+            let programs = self.setup.controlplane.clone();
+            let program = dns::program(&programs.context("CoreDNS needs --controlplane FOLDER")?)?;
+            let (server, world) = self.api_server()?;
+            self.dns = Some(Dns::start(server, world, &program)?);
+        }
+        let service = documents(dns::SERVICE, "kube-system")?;
+        let service = service.first().context("no Service")?;
+        let found = self.objects.stored(service);
+        let found = found.context("looking for Service kube-system/kube-dns")?;
+        let server = found["spec"]["clusterIP"].as_str();
+        let server = server.context("Service kube-system/kube-dns has no clusterIP")?;
+        self.ground.resolves(from, server.parse()?, name)
     }
 
     /// kubectl as the administrator.
@@ -65,7 +93,14 @@ impl Stage {
     }
 
     /// kubectl as somebody else.
+    ///
+    /// # Errors
+    /// On a cluster, where only whoever owns the kubeconfig is known.
     pub fn kubectl_as(&mut self, who: Identity, args: &[&str], input: &str) -> Result<Said> {
+        if let Ground::There(cluster) = &self.ground {
+            ensure!(who == Identity::Admin, "a cluster has no {who:?}");
+            return cluster.kubectl(args, input);
+        }
         let programs = self.setup.controlplane.clone();
         let programs = programs.context("kubectl needs --controlplane FOLDER")?;
         let (server, world) = self.api_server()?;
@@ -76,6 +111,17 @@ impl Stage {
         kubectl.run(world.control(), args, input)
     }
 
+    /// What is given to kubectl to apply or compare: the text as it is; on a cluster its
+    /// objects, with the label by which the harness finds them again.
+    pub fn typed(&self, yaml: &str, namespace: &str) -> Result<String> {
+        if let Ground::Here { .. } = self.ground {
+            return Ok(yaml.to_owned());
+        }
+        let mut objects = documents(yaml, namespace)?;
+        objects.iter_mut().for_each(mark_as_made);
+        Ok(json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())
+    }
+
     /// `kubectl apply -f -` into `namespace`. What the API server has of it afterwards is
     /// what the oracle judges by; what was refused changes nothing.
     pub fn kubectl_apply(&mut self, yaml: &str, namespace: &str) -> Result<Said> {
@@ -84,7 +130,8 @@ impl Stage {
             "default" => &[],
             _ => &["-n", namespace],
         };
-        let said = self.kubectl(&[named, &["apply", "-f", "-"]].concat(), yaml)?;
+        let typed = self.typed(yaml, namespace)?;
+        let said = self.kubectl(&[named, &["apply", "-f", "-"]].concat(), &typed)?;
         for object in documents(yaml, namespace)? {
             self.adopt(&object)?;
         }
@@ -120,10 +167,18 @@ impl Stage {
             answer.extend(injected.map(|what| format!("injected: {what} into {reference}")));
         }
         let answer = answer.join("\n") + "\n";
-        if answer == recorded.answer {
+        let same = match &self.ground {
+            Ground::Here { .. } => answer == recorded.answer,
+            Ground::There(cluster) => {
+                let dual = cluster.is_dual_stack();
+                gist(&answer, dual) == gist(recorded.answer, dual)
+            }
+        };
+        if same {
             return Ok(None);
         }
-        if std::env::var_os("RINGFENCE_BLESS").is_some() {
+        let here = matches!(self.ground, Ground::Here { .. });
+        if here && std::env::var_os("RINGFENCE_BLESS").is_some() {
             let file = format!(
                 "{}/fixtures/seeds/{}.answer",
                 env!("CARGO_MANIFEST_DIR"),
@@ -140,8 +195,7 @@ impl Stage {
 
     /// Takes an object over as the API server has it.
     pub fn adopt(&mut self, object: &Value) -> Result<()> {
-        let (server, _) = self.api_server()?;
-        if let Some(mut stored) = server.adopt(object)? {
+        if let Some(mut stored) = self.objects.adopt(object)? {
             stored["apiVersion"] = object["apiVersion"].clone();
             stored["kind"] = object["kind"].clone();
             self.state.put(stored)?;
@@ -155,8 +209,45 @@ impl Stage {
     }
 }
 
+/// What an answer says in any cluster: of a warning its check and field. How many namespaces
+/// there are, and which addresses, is the cluster's; and where pods have one address only,
+/// nothing is missing for the other family.
+fn gist(answer: &str, dual_stack: bool) -> BTreeSet<&str> {
+    let lines = answer.lines().map(|line| match line.rsplit_once(" [") {
+        Some((_, check)) if line.starts_with("Warning: ") => check,
+        _ => line,
+    });
+    lines
+        .filter(|line| dual_stack || !line.starts_with("v4-only-dual,"))
+        .collect()
+}
+
 /// kubectl names its temporary input, which says nothing.
 fn without_names(line: &str) -> &str {
     line.strip_prefix("Error from server (Forbidden): error when creating \"STDIN\": ")
         .unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gist;
+
+    #[test]
+    fn what_an_answer_says_in_any_cluster() {
+        let here = "accepted\nWarning: a/b: 14 namespaces [notin-absent, spec.ingress[0]]\n\
+                    Warning: a/b: IPv4 only [v4-only-dual, spec.x]\ninjected: dns into NetworkPolicy a/b\n";
+        let there = "accepted\nWarning: a/b: 9 namespaces [notin-absent, spec.ingress[0]]\n\
+                     injected: dns into NetworkPolicy a/b\n";
+        assert_eq!(gist(here, false), gist(there, false));
+        assert_ne!(gist(here, true), gist(there, true));
+        assert_ne!(
+            gist(here, false),
+            gist(&there.replace("accepted", "refused"), false)
+        );
+        assert_ne!(gist(here, false), gist(&there.replace("[0]", "[1]"), false));
+        assert_ne!(
+            gist(here, false),
+            gist(&there.replace("dns", "monitoring"), false)
+        );
+    }
 }

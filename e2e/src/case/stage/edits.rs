@@ -15,7 +15,7 @@ impl Stage {
             self.objects.apply(object)?;
             if object["kind"] == "Service" {
                 self.state.put(self.objects.stored(object)?)?;
-            } else if self.admission.is_some() && object["kind"] == "NetworkPolicy" {
+            } else if self.has_webhook() && object["kind"] == "NetworkPolicy" {
                 // The webhook may have added to it.
                 self.adopt(object)?;
             }

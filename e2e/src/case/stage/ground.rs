@@ -1,5 +1,6 @@
 //! What a stage stands on: namespaces of this machine, or a cluster.
 
+use crate::admission::dns;
 use crate::fabric::{Cluster, Topology, World};
 use crate::probe::{Call, Net, Observation, Transport};
 use anyhow::{Result, bail};
@@ -78,6 +79,17 @@ impl Ground {
                 net.fire(&shots.collect::<Result<Vec<_>>>()?)
             }
             Self::There(cluster) => cluster.fire(&calls),
+        }
+    }
+
+    /// Whether a pod resolves a name by this server, over UDP and over TCP.
+    pub fn resolves(&self, from: &str, server: IpAddr, name: &str) -> Result<[bool; 2]> {
+        match self {
+            Self::Here { world, .. } => {
+                let pod = &world.host(from)?.netns;
+                pod.run(|| dns::resolves(server, name))
+            }
+            Self::There(cluster) => cluster.resolves(from, server, name),
         }
     }
 

@@ -3,7 +3,6 @@
 //!
 //! `RINGFENCE_BLESS=1 ringfence-e2e run --objects apiserver admission-answer` records anew.
 
-use super::writes::DNS;
 use crate::case::{Case, Recorded, Stage, matrix};
 use crate::fabric::{Placement, PodKind};
 use crate::probe::tcp;
@@ -102,10 +101,10 @@ pub fn cases() -> Vec<Case> {
         Case::new(name, "the examples of the documents")
             .tags(&["admission", "seed"])
             .pods(&PODS)
-            .kinds(&[PodKind::Bridge])
+            .any_kind()
             .placements(&[Placement::Spread])
             .webhook()
-            .apply(DNS)
+            .dns()
             .admit(recorded)
             .expect(matrix(&[tcp(80)]))
     };

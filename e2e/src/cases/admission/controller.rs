@@ -3,8 +3,9 @@
 //! mended while policies are written.
 
 use super::{case, stored};
-use crate::admission::{Admission, NAMESPACE, eventually};
+use crate::admission::{Admission, NAMESPACE};
 use crate::case::{Case, Stage, policy};
+use crate::patience::eventually;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 

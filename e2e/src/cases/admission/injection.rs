@@ -1,16 +1,11 @@
 //! What the webhook adds, shown by packets: names resolve with a real `CoreDNS`, and the
 //! scraper comes in; nothing else does.
 
-use super::writes::DNS;
-use super::{PODS, case, stored};
-use crate::admission::dns;
+use super::{case, stored};
 use crate::case::{Case, Stage, cells, matrix, policy};
 use crate::probe::{tcp, udp};
 use anyhow::{Context, Result, ensure};
-use std::net::IpAddr;
 
-/// The port on which `CoreDNS` listens behind port 53 of its Service: rules see this one.
-const PORT: u16 = 1053;
 /// A name that resolves as long as DNS is reached.
 const NAME: &str = "db.shop.svc.cluster.local";
 
@@ -25,14 +20,13 @@ spec: {selector: {pod: db}, ports: [{port: 80}]}
 pub fn cases() -> Vec<Case> {
     vec![
         case("admission-a-policy-without-dns-comes-back-with-dns")
-            .apply(DNS)
+            .dns()
             .apply(SHOP)
-            .act("CoreDNS runs", start_dns)
-            .act("before: names resolve", |stage| names(stage, true))
-            .act("a policy that forgot DNS", |stage| {
+            .resolves("shop/web", NAME, true)
+            .typed("a policy that forgot DNS", |stage| {
                 apply(stage, "shop/to-db", TO_DB, &["dns"])
             })
-            .act("after: they still do", |stage| names(stage, true))
+            .resolves("shop/web", NAME, true)
             // And nothing else was opened.
             .expect(
                 matrix(&[tcp(80), udp(80)])
@@ -40,13 +34,13 @@ pub fn cases() -> Vec<Case> {
                     .allowed("shop/web", "shop/db")
                     .allowed("shop/web", "shop/web"),
             )
-            .act("the same without injection", |stage| {
+            .typed("the same without injection", |stage| {
                 opted_out(stage, "shop/to-db")
             })
-            .act("then: they do not", |stage| names(stage, false)),
+            .resolves("shop/web", NAME, false),
         case("admission-a-deny-of-all-egress-is-left-alone")
-            .apply(DNS)
-            .act("a pure deny", |stage| {
+            .dns()
+            .typed("a pure deny", |stage| {
                 apply(
                     stage,
                     "shop/deny",
@@ -56,7 +50,7 @@ pub fn cases() -> Vec<Case> {
             })
             .expect(cells(&[tcp(80)], &[("shop/web", "kube-system/dns")]).denied("*", "*")),
         case("admission-the-scraper-comes-in")
-            .act("a policy that forgot monitoring", |stage| {
+            .typed("a policy that forgot monitoring", |stage| {
                 apply(stage, "shop/from-web", FROM_WEB, &["monitoring"])
             })
             .expect(
@@ -66,13 +60,13 @@ pub fn cases() -> Vec<Case> {
                     .allowed("shop/web", "shop/db")
                     .allowed("monitoring/scraper", "shop/db"),
             )
-            .act("the same without injection", |stage| {
+            .typed("the same without injection", |stage| {
                 opted_out(stage, "shop/from-web")
             })
             .expect(cells(&[tcp(80)], &[("monitoring/scraper", "shop/db")]).denied("*", "*")),
         case("admission-an-ingress-policy-gains-no-egress")
-            .apply(DNS)
-            .act("ingress only", |stage| {
+            .dns()
+            .typed("ingress only", |stage| {
                 apply(stage, "shop/from-web", FROM_WEB, &["monitoring"])
             })
             .expect(
@@ -95,30 +89,6 @@ const FROM_WEB: &str = "\
 podSelector: {matchLabels: {pod: db}}
 ingress:
 - from: [{podSelector: {matchLabels: {pod: web}}}]";
-
-fn start_dns(stage: &mut Stage) -> Result<()> {
-    ensure!(
-        PODS.contains(&"kube-system/dns@node2"),
-        "no pod for CoreDNS"
-    );
-    stage.start_dns("kube-system/dns", PORT)
-}
-
-/// Whether `shop/web` resolves a name through the DNS Service, over UDP and TCP.
-fn names(stage: &mut Stage, expected: bool) -> Result<()> {
-    let service = stored(stage, "service", "kube-system/kube-dns")?;
-    let address = service["spec"]["clusterIP"]
-        .as_str()
-        .context("no clusterIP")?;
-    let address: IpAddr = address.parse()?;
-    let web = &stage.world()?.host("shop/web")?.netns;
-    let found = dns::resolves(web, address, 53, NAME)?;
-    ensure!(
-        found == [expected; 2],
-        "{NAME} over UDP and TCP: expected {expected}, found {found:?}"
-    );
-    Ok(())
-}
 
 /// Applies a policy and sees which parts were injected.
 fn apply(stage: &mut Stage, key: &str, spec: &str, parts: &[&str]) -> Result<()> {

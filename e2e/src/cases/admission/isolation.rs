@@ -2,9 +2,10 @@
 //! both by watching, from the moment that the custom resources are there.
 
 use super::case;
-use crate::admission::{Said, eventually};
+use crate::admission::Said;
 use crate::case::{Case, Stage};
 use crate::controlplane::Identity;
+use crate::patience::eventually;
 use anyhow::{Context, Result};
 
 /// A file of `manifests/base/crds`.

@@ -10,7 +10,7 @@ mod rotation;
 mod writes;
 
 use crate::case::{Case, Stage};
-use crate::fabric::{Placement, PodKind};
+use crate::fabric::Placement;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ fn case(name: &'static str) -> Case {
     Case::new(name, "admission")
         .tags(&["admission"])
         .pods(&PODS)
-        .kinds(&[PodKind::Bridge])
+        .any_kind()
         .placements(&[Placement::Spread])
         .webhook()
 }

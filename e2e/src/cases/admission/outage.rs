@@ -1,8 +1,8 @@
 //! The webhook is down: open or shut as configured, and nothing else stands still.
 
 use super::case;
-use crate::admission::eventually;
 use crate::case::{Case, Stage, policy};
+use crate::patience::eventually;
 use anyhow::{Result, ensure};
 
 const PLAIN: &str = "podSelector: {}\ningress: [{from: [{podSelector: {}}]}]";

@@ -1,8 +1,9 @@
 //! Certificates change and replicas are replaced while policies are written: none fails.
 
 use super::case;
-use crate::admission::{Admission, eventually};
+use crate::admission::Admission;
 use crate::case::{Case, Stage};
+use crate::patience::eventually;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, PostParams};

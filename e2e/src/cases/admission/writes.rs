@@ -2,8 +2,9 @@
 
 use super::{case, stored, version};
 use crate::admission::CONFIG;
-use crate::case::{Case, Stage, policy};
+use crate::case::{Case, Stage, matrix, policy};
 use crate::controlplane::Identity;
+use crate::probe::tcp;
 use anyhow::{Result, ensure};
 
 /// Egress rules, and none for DNS: something will be added.
@@ -18,31 +19,19 @@ spec:
   - to: [{podSelector: {matchLabels: {pod: db}}}]
 ";
 
-/// The DNS Service that the rule is made from.
-pub(super) const DNS: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {namespace: kube-system, name: kube-dns}
-spec:
-  selector: {pod: dns}
-  ports:
-  - {name: dns, port: 53, targetPort: 1053, protocol: UDP}
-  - {name: dns-tcp, port: 53, targetPort: 1053, protocol: TCP}
-";
-
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
         case("admission-applying-twice-changes-nothing")
-            .apply(DNS)
-            .act("kubectl apply twice", apply_twice)
-            .act("server-side apply twice", server_side_twice),
+            .dns()
+            .typed("kubectl apply twice", apply_twice)
+            .typed("server-side apply twice", server_side_twice),
         case("admission-diff-and-dry-run")
-            .apply(DNS)
-            .act("kubectl diff is clean", diff)
-            .act("--dry-run=server shows and keeps nothing", dry_run),
+            .dns()
+            .typed("kubectl diff is clean", diff)
+            .typed("--dry-run=server shows and keeps nothing", dry_run),
         case("admission-edits-around-the-spec")
-            .apply(DNS)
+            .dns()
             .act("an object from before the webhook", from_before)
             .act("labels", edit_labels)
             .act(
@@ -54,14 +43,17 @@ pub fn cases() -> Vec<Case> {
                 remove_finalizer,
             ),
         case("admission-forged-annotation")
-            .apply(DNS)
-            .act("the mutating hook takes it away", forged_and_mended)
+            .dns()
+            .typed("the mutating hook takes it away", forged_and_mended)
             .act("the validating hook refuses it", forged_and_refused),
-        case("admission-what-is-refused-and-why")
-            .act(
+        case("admission-a-direction-that-is-not-named-is-refused")
+            .typed(
                 "rules in a direction that policyTypes does not name",
                 mismatch,
             )
+            // Nothing of it is enforced.
+            .expect(matrix(&[tcp(80)]).allowed("*", "*")),
+        case("admission-what-is-refused-and-why")
             .act("in strict everything marked so", strict)
             .act(
                 "a tenant cannot switch a check off where that is forbidden",
@@ -109,7 +101,8 @@ fn server_side_twice(stage: &mut Stage) -> Result<()> {
 
 fn diff(stage: &mut Stage) -> Result<()> {
     stage.kubectl_apply(FORGETFUL, "shop")?.accepted()?;
-    let said = stage.kubectl(&["diff", "-f", "-"], FORGETFUL)?;
+    let typed = stage.typed(FORGETFUL, "shop")?;
+    let said = stage.kubectl(&["diff", "-f", "-"], &typed)?;
     ensure!(
         said.code == 0,
         "kubectl diff shows a difference:\n{}{}",

@@ -8,20 +8,19 @@ use crate::isolation::Isolation;
 pub fn cases() -> Vec<Case> {
     vec![
         case("isolation-outlives-its-controller")
-            .act("on", |stage| {
-                stage.isolate(ON, &[("demo-project", "inside")])
-            })
+            .isolate(ON, &[("demo-project", "inside")])
             .act("the controller is killed", |stage| {
                 stage.with_isolation(|isolation, server, _| isolation.kill(server))
             })
             .expect(isolated())
-            .act("a rule waits for it", |stage| {
-                let rule = rule!(
+            // A rule waits for it.
+            .isolate(
+                rule!(
                     "friend",
                     "{direction: Ingress, peer: {namespace: demo-project-2}}"
-                );
-                stage.isolate(rule, &[("demo-project", "inside")])
-            })
+                ),
+                &[("demo-project", "inside")],
+            )
             .expect(isolated())
             .act("it is back", |stage| {
                 stage.with_isolation(|isolation, server, world| {

@@ -1,6 +1,6 @@
 //! Every step of the guide.
 
-use super::{DNS, ON, case, everybody, isolated, rule};
+use super::{ON, WITH_DNS, case, everybody, isolated, isolated_from_outside, outside, rule};
 use crate::case::{Case, Expect, cells, matrix};
 use crate::probe::{tcp, udp};
 
@@ -23,40 +23,8 @@ spec:
   ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
 ";
 
-/// The cases.
-pub fn cases() -> Vec<Case> {
-    vec![
-        case("isolation-on-and-off")
-            .expect(everybody().allowed("*", "*"))
-            // Somebody else's, which must outlive the isolation.
-            .policy(
-                "demo-project/theirs",
-                "{podSelector: {matchLabels: {pod: tomcat}}, ingress: [{from: [{podSelector: {}}]}]}",
-            )
-            .act("on", |stage| stage.isolate(ON, &[("demo-project", "inside")]))
-            .expect(isolated())
-            .act("off", |stage| {
-                stage.unisolate("NamespaceIsolation demo-project/default", &[("demo-project", "-")])
-            })
-            .expect(
-                everybody()
-                    .denied("*", "demo-project/tomcat")
-                    .allowed("demo-project/*", "demo-project/tomcat"),
-            ),
-        case("isolation-a-friend-comes-in")
-            .act("on", |stage| stage.isolate(ON, &[("demo-project", "inside")]))
-            .act("a rule for a project", |stage| {
-                let rule = rule!("friend", "{direction: Ingress, peer: {namespace: demo-project-2}}");
-                stage.isolate(rule, &[("demo-project", "inside,rule/friend")])
-            })
-            .expect(isolated().allowed("demo-project-2/*", "demo-project/*"))
-            .policy("demo-project-2/out", "{podSelector: {}, policyTypes: [Egress]}")
-            .act("the peer's egress is in the way, and status says so", |stage| {
-                stage.condition("IsolationRule demo-project/friend", "PeerAllows", "False PeerDenies")
-            })
-            .expect(cells(&[tcp(80)], &[("demo-project-2/nginx", "demo-project/web")]).denied("*", "*"))
-            .act("the rule that status asks for", |stage| {
-                let there = "
+/// The friend's own fence, with a rule that lets it out to the project.
+const THERE: &str = "
 apiVersion: ringfence.dev/v1alpha1
 kind: NamespaceIsolation
 metadata: {namespace: demo-project-2, name: default}
@@ -67,27 +35,63 @@ kind: IsolationRule
 metadata: {namespace: demo-project-2, name: out}
 spec: {direction: Egress, peer: {namespace: demo-project}}
 ";
-                let wanted = "inside | inside,rule/out";
-                stage.isolate(there, &[("demo-project-2", wanted)])?;
-                stage.condition("IsolationRule demo-project/friend", "PeerAllows", "True PeerAllows")
-            })
+
+/// The cluster's settings.
+const SETTINGS: &str = "
+apiVersion: ringfence.dev/v1alpha1
+kind: IsolationConfig
+metadata: {name: default}
+spec: {allowedIngressNamespaces: [monitoring], gatewayNamespaces: [gateway]}
+";
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("isolation-on-and-off")
+            .expect(everybody().allowed("*", "*"))
+            // Somebody else's, which must outlive the isolation.
+            .policy(
+                "demo-project/theirs",
+                "{podSelector: {matchLabels: {pod: tomcat}}, ingress: [{from: [{podSelector: {}}]}]}",
+            )
+            .isolate(ON, &[("demo-project", "inside")])
+            .expect(isolated())
+            .unisolate("NamespaceIsolation demo-project/default", &[("demo-project", "-")])
+            .expect(
+                everybody()
+                    .denied("*", "demo-project/tomcat")
+                    .allowed("demo-project/*", "demo-project/tomcat"),
+            ),
+        case("isolation-a-friend-comes-in")
+            .isolate(ON, &[("demo-project", "inside")])
+            .isolate(
+                rule!("friend", "{direction: Ingress, peer: {namespace: demo-project-2}}"),
+                &[("demo-project", "inside,rule/friend")],
+            )
+            .expect(isolated().allowed("demo-project-2/*", "demo-project/*"))
+            .policy("demo-project-2/out", "{podSelector: {}, policyTypes: [Egress]}")
+            // The peer's egress is in the way, and status says so.
+            .condition("IsolationRule demo-project/friend", "PeerAllows", "False PeerDenies")
+            .expect(cells(&[tcp(80)], &[("demo-project-2/nginx", "demo-project/web")]).denied("*", "*"))
+            // The rule that status asks for.
+            .isolate(THERE, &[("demo-project-2", "inside | inside,rule/out")])
+            .condition("IsolationRule demo-project/friend", "PeerAllows", "True PeerAllows")
             .expect(cells(&[tcp(80)], &[("demo-project-2/nginx", "demo-project/web")]).allowed("*", "*"))
-            .act("the rule is taken back", |stage| {
-                stage.unisolate("IsolationRule demo-project/friend", &[("demo-project", "inside")])
-            })
+            .unisolate("IsolationRule demo-project/friend", &[("demo-project", "inside")])
             .expect(cells(&[tcp(80)], &[("demo-project-2/nginx", "demo-project/web")]).denied("*", "*")),
         case("isolation-egress-to-a-service")
+            .pods(&WITH_DNS)
             .serves(&[tcp(8080), udp(1053)])
             .apply(NGINX)
-            .apply(DNS)
-            .act("on, with a rule for a Service", |stage| {
-                stage.isolate(ON, &[("demo-project", "inside")])?;
-                let rule = rule!(
+            .dns()
+            .isolate(ON, &[("demo-project", "inside")])
+            .isolate(
+                rule!(
                     "nginx",
                     "{direction: Egress, peer: {service: {namespace: demo-project-2, name: nginx}}, ports: [{port: 80}]}"
-                );
-                stage.isolate(rule, &[("demo-project", "inside | inside,dns,rule/nginx")])
-            })
+                ),
+                &[("demo-project", "inside | inside,dns,rule/nginx")],
+            )
             .expect(
                 matrix(&[tcp(8080)])
                     .denied("*", "demo-project/*")
@@ -103,58 +107,50 @@ spec: {direction: Egress, peer: {namespace: demo-project}}
                 "Service demo-project-2/nginx",
                 "{spec: {ports: [{name: http, port: 80, targetPort: 81}]}}",
             )
-            .act("the policy follows the Service", |stage| {
-                stage.isolated_when("demo-project", "port 81", |policy| {
-                    policy.is_some_and(|p| p["spec"]["egress"][2]["ports"][0]["port"] == 81)
-                })
-            })
+            // The policy follows the Service.
+            .rendered("demo-project", "/spec/egress/2/ports/0/port", 81)
             .expect(by_address(80, "Service demo-project-2/nginx").allowed("*", "*"))
             .expect(by_address(8080, "demo-project-2/nginx").denied("*", "*"))
             .delete("Service demo-project-2/nginx")
-            .act("a peer that vanishes lets nothing through, and opens nothing", |stage| {
-                stage.isolated(&[("demo-project", "inside | inside,dns")])?;
-                stage.condition(
-                    "IsolationRule demo-project/nginx",
-                    "PeersResolved",
-                    "False ServiceMissing",
-                )
-            })
+            // A peer that vanishes lets nothing through, and opens nothing.
+            .isolate("", &[("demo-project", "inside | inside,dns")])
+            .condition("IsolationRule demo-project/nginx", "PeersResolved", "False ServiceMissing")
             .expect(by_address(81, "demo-project-2/nginx").denied("*", "*"))
             .expect(resolves().allowed("*", "*")),
         case("isolation-an-address-comes-in")
             .serves(&[tcp(8080)])
             .apply(TOMCAT)
-            .act("on, with a rule for a client's address and a Service's port", |stage| {
-                stage.isolate(ON, &[("demo-project", "inside")])?;
-                let rule = rule!(
+            .isolate(ON, &[("demo-project", "inside")])
+            .isolate(
+                rule!(
                     "lan",
                     "{direction: Ingress, peer: {cidr: {cidr: 192.168.1.1/32}}, ports: [{servicePort: demo-service/80}]}"
-                );
-                stage.isolate(rule, &[("demo-project", "inside,rule/lan")])?;
-                stage.condition("IsolationRule demo-project/lan", "SourceIPPreserved", "True Preserved")
-            })
+                ),
+                &[("demo-project", "inside,rule/lan")],
+            )
+            .condition("IsolationRule demo-project/lan", "SourceIPPreserved", "True Preserved")
             .expect(by_node_port().denied("*", "*").allowed("lan", "node2").seen("lan", "node2", "lan"))
             .patch("Service demo-project/demo-service", "{spec: {externalTrafficPolicy: Cluster}}")
-            .act("status says that clients may be hidden", |stage| {
-                stage.condition(
-                    "IsolationRule demo-project/lan",
-                    "SourceIPPreserved",
-                    "False ExternalTrafficPolicyCluster",
-                )
-            })
+            // Status says that clients may be hidden.
+            .condition(
+                "IsolationRule demo-project/lan",
+                "SourceIPPreserved",
+                "False ExternalTrafficPolicyCluster",
+            )
             // Through the other node he arrives with that node's address.
             .expect(by_node_port().denied("*", "*").allowed("lan", "node2")),
         case("isolation-egress-to-an-address")
-            .apply(DNS)
+            .pods(&WITH_DNS)
+            .dns()
             .serves(&[udp(1053)])
-            .act("on, with a rule for an address and a port", |stage| {
-                stage.isolate(ON, &[("demo-project", "inside")])?;
-                let rule = rule!(
+            .isolate(ON, &[("demo-project", "inside")])
+            .isolate(
+                rule!(
                     "out",
                     "{direction: Egress, peer: {cidr: {cidr: 10.1.0.1/32}}, ports: [{protocol: TCP, port: 80}]}"
-                );
-                stage.isolate(rule, &[("demo-project", "inside | inside,dns,rule/out")])
-            })
+                ),
+                &[("demo-project", "inside | inside,dns,rule/out")],
+            )
             .expect(
                 cells(
                     &[tcp(80)],
@@ -171,28 +167,24 @@ spec: {direction: Egress, peer: {namespace: demo-project}}
             )
             .expect(cells(&[tcp(81), udp(80)], &[("demo-project/web", "service10")]).denied("*", "*"))
             .expect(resolves().allowed("*", "*"))
-            .act("without the rule egress is open again", |stage| {
-                stage.unisolate("IsolationRule demo-project/out", &[("demo-project", "inside")])
-            })
+            // Without the rule egress is open again.
+            .unisolate("IsolationRule demo-project/out", &[("demo-project", "inside")])
             .expect(isolated()),
         case("isolation-monitoring-and-a-gateway")
-            .act("on", |stage| stage.isolate(ON, &[("demo-project", "inside")]))
+            .expect(outside().allowed("*", "*"))
+            .isolate(ON, &[("demo-project", "inside")])
             .expect(isolated())
-            .act("the cluster's settings", |stage| {
-                let config = "
-apiVersion: ringfence.dev/v1alpha1
-kind: IsolationConfig
-metadata: {name: default}
-spec: {allowedIngressNamespaces: [monitoring], gatewayNamespaces: [gateway]}
-";
-                let wanted = "inside,allowedIngressNamespaces,gatewayNamespaces";
-                stage.isolate(config, &[("demo-project", wanted)])
-            })
+            .expect(isolated_from_outside())
+            .isolate(
+                SETTINGS,
+                &[("demo-project", "inside,allowedIngressNamespaces,gatewayNamespaces")],
+            )
             .expect(
                 isolated()
                     .allowed("monitoring/*", "demo-project/*")
                     .allowed("gateway/*", "demo-project/*"),
-            ),
+            )
+            .expect(isolated_from_outside()),
     ]
 }
 

@@ -5,11 +5,11 @@ mod faults;
 mod guide;
 mod others;
 
-use crate::case::{Case, Expect, ObjectsKind, matrix};
-use crate::fabric::{Placement, PodKind};
+use crate::case::{Case, Expect, ObjectsKind, cells, matrix};
+use crate::fabric::Placement;
 use crate::probe::{tcp, udp};
 
-const PODS: [&str; 8] = [
+const PODS: [&str; 7] = [
     "demo-project/web@node1",
     "demo-project/tomcat@node2",
     "demo-project-2/nginx@node1",
@@ -17,6 +17,16 @@ const PODS: [&str; 8] = [
     "stranger/pod@node1",
     "monitoring/prometheus@node2",
     "gateway/proxy@node1",
+];
+/// And who answers DNS.
+const WITH_DNS: [&str; 8] = [
+    PODS[0],
+    PODS[1],
+    PODS[2],
+    PODS[3],
+    PODS[4],
+    PODS[5],
+    PODS[6],
     "kube-system/dns@node2",
 ];
 
@@ -30,7 +40,7 @@ fn case(name: &'static str) -> Case {
     Case::new(name, "seed 000, project network isolation, by its objects")
         .tags(&["isolation", "seed-000"])
         .pods(&PODS)
-        .kinds(&[PodKind::Bridge])
+        .any_kind()
         .placements(&[Placement::Spread])
         .only(ObjectsKind::Apiserver)
 }
@@ -41,18 +51,6 @@ apiVersion: ringfence.dev/v1alpha1
 kind: NamespaceIsolation
 metadata: {namespace: demo-project, name: default}
 spec: {}
-";
-
-/// The cluster's DNS, which listens elsewhere than its Service.
-const DNS: &str = "
-apiVersion: v1
-kind: Service
-metadata: {namespace: kube-system, name: kube-dns}
-spec:
-  selector: {pod: dns}
-  ports:
-  - {name: dns, port: 53, targetPort: 1053, protocol: UDP}
-  - {name: dns-tcp, port: 53, targetPort: 1053, protocol: TCP}
 ";
 
 /// An `IsolationRule` of `demo-project`.
@@ -70,13 +68,9 @@ macro_rules! rule {
 }
 use rule;
 
-/// Every pod, and the outside, to the project.
+/// Every pod to every pod.
 fn everybody() -> Expect {
-    matrix(&[tcp(80), udp(80)]).and(&[
-        ("office", "demo-project/web"),
-        ("stranger6", "demo-project/tomcat"),
-        ("demo-project/web", "dns8"),
-    ])
+    matrix(&[tcp(80), udp(80)])
 }
 
 /// In from the project only, out freely.
@@ -84,4 +78,21 @@ fn isolated() -> Expect {
     everybody()
         .denied("*", "demo-project/*")
         .allowed("demo-project/*", "demo-project/*")
+}
+
+/// The outside to the project, and the other way.
+fn outside() -> Expect {
+    cells(
+        &[tcp(80), udp(80)],
+        &[
+            ("office", "demo-project/web"),
+            ("stranger6", "demo-project/tomcat"),
+            ("demo-project/web", "dns8"),
+        ],
+    )
+}
+
+/// The project comes out, and nobody in.
+fn isolated_from_outside() -> Expect {
+    outside().denied("*", "demo-project/*").allowed("*", "dns8")
 }

@@ -1,19 +1,17 @@
 //! Tenants, time, and what others write.
 
-use super::{ON, case, everybody, isolated, rule};
-use crate::case::{Case, Stage, cells};
+use super::{ON, case, everybody, isolated, isolated_from_outside, outside, rule};
+use crate::case::{Case, cells};
 use crate::probe::tcp;
-use anyhow::Result;
+use serde_json::Value;
 
-/// The cases.
-pub fn cases() -> Vec<Case> {
-    vec![
-        case("isolation-two-projects-of-one-tenant")
-            .label("Namespace demo-project", &[("tenant", "acme")])
-            .label("Namespace demo-project-2", &[("tenant", "acme")])
-            .label("Namespace stranger", &[("tenant", "other")])
-            .act("on, for the tenant", |stage| {
-                let both = "
+/// The project's fence.
+const FENCE: &str = "NamespaceIsolation demo-project/default";
+
+/// Where its policy names the tenant's namespaces.
+const TENANT: &str = "/spec/ingress/0/from/1/namespaceSelector/matchLabels/tenant";
+
+const FOR_THE_TENANT: &str = "
 apiVersion: ringfence.dev/v1alpha1
 kind: IsolationConfig
 metadata: {name: default}
@@ -24,26 +22,28 @@ kind: NamespaceIsolation
 metadata: {namespace: demo-project, name: default}
 spec: {scope: Tenant}
 ";
-                stage.isolate(both, &[("demo-project", "inside")])?;
-                peers(stage, 2)
-            })
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("isolation-two-projects-of-one-tenant")
+            .label("Namespace demo-project", &[("tenant", "acme")])
+            .label("Namespace demo-project-2", &[("tenant", "acme")])
+            .label("Namespace stranger", &[("tenant", "other")])
+            .isolate(FOR_THE_TENANT, &[("demo-project", "inside")])
+            .rendered("demo-project", TENANT, "acme")
             .expect(isolated().allowed("demo-project-2/*", "demo-project/*"))
             .unlabel("Namespace demo-project", "tenant")
-            .act("without the label nobody is its tenant", |stage| {
-                peers(stage, 1)?;
-                stage.condition(
-                    "NamespaceIsolation demo-project/default",
-                    "PeersResolved",
-                    "False Unresolved",
-                )
-            })
+            // Without the label nobody is its tenant.
+            .rendered("demo-project", TENANT, Value::Null)
+            .condition(FENCE, "PeersResolved", "False Unresolved")
             .expect(isolated()),
         case("isolation-a-rule-ends-and-cuts-what-it-let-in")
-            .act("on, with a rule for a few seconds", |stage| {
-                stage.isolate(ON, &[("demo-project", "inside")])?;
-                let rule = rule!("guest", "{direction: Ingress, peer: {namespace: stranger}}");
-                stage.isolate(rule, &[("demo-project", "inside,rule/guest")])
-            })
+            .isolate(ON, &[("demo-project", "inside")])
+            .isolate(
+                rule!("guest", "{direction: Ingress, peer: {namespace: stranger}}"),
+                &[("demo-project", "inside,rule/guest")],
+            )
             .expect(cells(&[tcp(80)], &[("stranger/pod", "demo-project/web")]).allowed("*", "*"))
             .open("visit", "stranger/pod", "demo-project/web", tcp(80))
             .act("it ends", |stage| {
@@ -63,43 +63,23 @@ spec: {scope: Tenant}
             .expect(isolated())
             .cut(&["visit"]),
         case("isolation-reopened-by-somebody-elses-policy")
-            .act("on", |stage| {
-                stage.isolate(ON, &[("demo-project", "inside")])
-            })
+            .isolate(ON, &[("demo-project", "inside")])
             .policy("demo-project/open", "{podSelector: {}, ingress: [{}]}")
-            .act("status says so", |stage| {
-                let object = "NamespaceIsolation demo-project/default";
-                stage.condition(object, "WidenedByForeignPolicy", "True ForeignPolicy")
-            })
+            .condition(FENCE, "WidenedByForeignPolicy", "True ForeignPolicy")
             .expect(everybody().allowed("*", "*"))
+            .expect(outside().allowed("*", "*"))
             .delete("NetworkPolicy demo-project/open")
-            .act("and that it is over", |stage| {
-                let object = "NamespaceIsolation demo-project/default";
-                stage.condition(object, "WidenedByForeignPolicy", "False None")
-            })
-            .expect(isolated()),
+            .condition(FENCE, "WidenedByForeignPolicy", "False None")
+            .expect(isolated())
+            .expect(isolated_from_outside()),
         case("isolation-a-preview-enforces-nothing")
-            .act("on, as a preview", |stage| {
-                let preview = ON.replace("spec: {}", "spec: {mode: Preview}");
-                stage.isolate(&preview, &[("demo-project", "-")])?;
-                stage.condition(
-                    "NamespaceIsolation demo-project/default",
-                    "Ready",
-                    "False Preview",
-                )
-            })
+            .isolate(
+                ON.replace("spec: {}", "spec: {mode: Preview}"),
+                &[("demo-project", "-")],
+            )
+            .condition(FENCE, "Ready", "False Preview")
             .expect(everybody().allowed("*", "*"))
-            .act("in earnest", |stage| {
-                stage.isolate(ON, &[("demo-project", "inside")])
-            })
+            .isolate(ON, &[("demo-project", "inside")])
             .expect(isolated()),
     ]
-}
-
-/// Waits until so many peers are inside.
-fn peers(stage: &mut Stage, wanted: usize) -> Result<()> {
-    stage.isolated_when("demo-project", &format!("{wanted} peers"), |policy| {
-        let peers = policy.and_then(|p| p["spec"]["ingress"][0]["from"].as_array());
-        peers.is_some_and(|peers| peers.len() == wanted)
-    })
 }

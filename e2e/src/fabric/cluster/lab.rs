@@ -1,21 +1,22 @@
 //! A cluster in use by the harness: its client, its nodes, and the agents that run there.
 
 use super::agent::Agent;
+use super::clean;
 use super::discover::{Real, client, nodes, not_made};
+use super::installed::Installed;
 use super::outside::{self, Outside};
-use super::pods::{self, MADE, Running};
+use super::pods::{self, Running};
 use crate::fabric::Topology;
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Api, AttachParams, DeleteParams, ListParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, AttachParams, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::AsyncReadExt;
 use tokio::runtime::{Builder, Runtime};
@@ -23,7 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 /// Where the harness' own pods are.
 const OWN: &str = "ringfence-e2e";
 /// Where Ringfence is installed.
-const SYSTEM: &str = "ringfence-system";
+pub(super) const SYSTEM: &str = "ringfence-system";
 /// How its enforcers are labelled.
 const ENFORCER: &str = "app.kubernetes.io/name=ringfence-enforcer";
 
@@ -46,7 +47,8 @@ pub struct Lab {
     on_nodes: Vec<Arc<Agent>>,
     outside: Option<Outside>,
     nodes: Vec<Real>,
-    image: String,
+    access: Access,
+    installed: Installed,
     enforced: bool,
     families: (bool, bool),
     /// Namespaces that were there before, where the cluster is not the harness' own.
@@ -88,12 +90,14 @@ impl Lab {
         } else {
             runtime.block_on(not_made(&client))?
         };
+        let installed = runtime.block_on(Installed::find(&client))?;
         let mut lab = Self {
             agents: Mutex::default(),
             on_nodes: Vec::new(),
             outside: None,
             nodes,
-            image: access.image.clone(),
+            access: access.clone(),
+            installed,
             enforced,
             families,
             taken,
@@ -104,7 +108,7 @@ impl Lab {
         if access.kind {
             let outside = lab
                 .runtime
-                .block_on(outside::start(&lab.image, &lab.nodes))?;
+                .block_on(outside::start(lab.image(), &lab.nodes))?;
             lab.outside = Some(outside);
         }
         Ok(lab)
@@ -140,7 +144,17 @@ impl Lab {
 
     /// The image of pods.
     pub(super) fn image(&self) -> &str {
-        &self.image
+        &self.access.image
+    }
+
+    /// The kubeconfig; `None`: what kubectl would take.
+    pub(super) fn kubeconfig(&self) -> Option<&Path> {
+        self.access.kubeconfig.as_deref()
+    }
+
+    /// What of Ringfence there is besides enforcers.
+    pub fn installed(&self) -> &Installed {
+        &self.installed
     }
 
     /// Whether enforcers run in the cluster.
@@ -167,6 +181,11 @@ impl Lab {
     /// Whether pods have addresses of this family.
     pub fn has_family(&self, v4: bool) -> bool {
         if v4 { self.families.0 } else { self.families.1 }
+    }
+
+    /// Whether the harness has made an outside.
+    pub(super) fn has_any_outside(&self) -> bool {
+        self.outside.is_some()
     }
 
     /// The agent of everything outside.
@@ -277,6 +296,12 @@ impl Lab {
         .with_context(|| format!("running {} on {real}", command.join(" ")))
     }
 
+    /// Removes everything that the harness has made in the cluster.
+    pub fn clean(&self) -> Result<()> {
+        self.block_on(clean::all(self))
+            .context("removing what the harness has made")
+    }
+
     /// How a reader gets to where the rules of a node are.
     pub(super) fn door(&self, node: &str) -> String {
         let pod = self.enforcer_of(node);
@@ -298,55 +323,6 @@ impl Lab {
         format!(
             "$(kubectl -n {SYSTEM} get pods -l {ENFORCER} --field-selector spec.nodeName={real} -o name)"
         )
-    }
-
-    /// Deletes what cases have left: policies and Services.
-    pub(super) async fn purge(&self) -> Result<()> {
-        let made = ListParams::default().labels(MADE);
-        let policies: Api<NetworkPolicy> = Api::all(self.client.clone());
-        for policy in policies.list(&made).await.context("listing policies")? {
-            let own: Api<NetworkPolicy> =
-                Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
-            own.delete(&policy.name_any(), &DeleteParams::default())
-                .await?;
-        }
-        let services: Api<Service> = Api::all(self.client.clone());
-        for service in services.list(&made).await.context("listing Services")? {
-            let own: Api<Service> = Api::namespaced(
-                self.client.clone(),
-                &service.namespace().unwrap_or_default(),
-            );
-            own.delete(&service.name_any(), &DeleteParams::default())
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Removes everything that the harness has made in the cluster.
-    pub fn clean(&self) -> Result<()> {
-        self.block_on(async {
-            self.purge().await?;
-            let namespaces: Api<Namespace> = Api::all(self.client.clone());
-            let made = ListParams::default().labels(MADE);
-            // Some are in namespaces of the cluster's own.
-            let pods: Api<Pod> = Api::all(self.client.clone());
-            for pod in pods.list(&made).await? {
-                let own: Api<Pod> =
-                    Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
-                own.delete(&pod.name_any(), &DeleteParams::default())
-                    .await?;
-            }
-            for namespace in namespaces.list(&made).await? {
-                namespaces
-                    .delete(&namespace.name_any(), &DeleteParams::default())
-                    .await?;
-            }
-            if self.outside.is_some() {
-                outside::remove().await?;
-            }
-            anyhow::Ok(())
-        })
-        .context("removing what the harness has made")
     }
 }
 

@@ -12,7 +12,9 @@
 //! network: policies do not touch it. An agent that dies is an error, never a deny.
 
 mod agent;
+mod clean;
 mod discover;
+mod installed;
 mod lab;
 mod outside;
 mod pods;
@@ -22,6 +24,7 @@ pub use agent::Agent;
 pub use lab::{Access, Lab};
 pub(crate) use pods::MADE;
 
+use crate::admission::Said;
 use crate::controlplane::ResourceVersion;
 use crate::fabric::Topology;
 use crate::objects::{ClusterObjects, HEALTH_PORT, Mark, Objects, State};
@@ -30,11 +33,20 @@ use crate::probe::{Call, Observation, Transport, everywhere};
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
 use ringfence_policy::model::Protocol;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Puts [`MADE`] on an object.
+pub(crate) fn mark_as_made(object: &mut Value) {
+    let labels = &mut object["metadata"]["labels"];
+    if labels.is_null() {
+        *labels = json!({});
+    }
+    labels[MADE] = "true".into();
+}
 
 /// Between two looks at something that is about to happen.
 const LOOK: Duration = Duration::from_millis(20);
@@ -93,6 +105,21 @@ impl Cluster {
     /// Whether enforcers run in the cluster.
     pub fn is_enforced(&self) -> bool {
         self.lab.is_enforced()
+    }
+
+    /// Whether policies go through a webhook on their way.
+    pub fn has_webhook(&self) -> bool {
+        self.lab.installed().has_webhook()
+    }
+
+    /// Whether pods have addresses of both families.
+    pub fn is_dual_stack(&self) -> bool {
+        self.lab.has_family(true) && self.lab.has_family(false)
+    }
+
+    /// Waits until the webhook answers, fresh from the installation.
+    pub fn wait_for_webhook(&self) -> Result<()> {
+        installed::wait_for_webhook(&self.lab)
     }
 
     /// Nodes, namespaces and pods, as cases know them.
@@ -177,6 +204,25 @@ impl Cluster {
         }
         let complete: Option<Vec<Observation>> = results.into_iter().collect();
         complete.context("a probe was sent and nothing was said of it")
+    }
+
+    /// Whether a pod resolves a name by this server, over UDP and over TCP.
+    pub fn resolves(&self, from: &str, server: IpAddr, name: &str) -> Result<[bool; 2]> {
+        let agent = self.agents.get(from);
+        let agent = agent.with_context(|| format!("no pod is called {from:?}"))?;
+        let name = name.to_owned();
+        match self
+            .lab
+            .block_on(agent.ask(&Request::Resolve { server, name }))?
+        {
+            Answer::Resolved(found) => Ok(found),
+            other => bail!("{from}: {other:?} does not say whether a name was resolved"),
+        }
+    }
+
+    /// kubectl, as whoever owns the kubeconfig.
+    pub fn kubectl(&self, args: &[&str], input: &str) -> Result<Said> {
+        installed::kubectl(&self.lab, args, input)
     }
 
     /// Waits until the enforcer of every node has everything up to `mark` in the kernel.

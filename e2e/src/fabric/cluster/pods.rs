@@ -1,5 +1,6 @@
 //! Pods of a case, and of the harness itself, as they are written to the API server.
 
+use super::clean;
 use super::lab::Lab;
 use crate::case::base;
 use crate::controlplane::ResourceVersion;
@@ -80,6 +81,11 @@ pub(super) fn on_node(lab: &Lab, namespace: &str, alias: &str, node: &str) -> Va
     pod
 }
 
+/// Whether an object is none that the harness has made.
+pub(super) fn is_foreign(object: &impl ResourceExt) -> bool {
+    !object.labels().contains_key(MADE)
+}
+
 /// Starts the pods of a topology. A pod that is there on the right node is kept; one on
 /// another node is replaced.
 pub(super) async fn start(lab: &Lab, topology: &Topology) -> Result<Vec<Running>> {
@@ -92,7 +98,7 @@ pub(super) async fn start(lab: &Lab, topology: &Topology) -> Result<Vec<Running>
         }
         apply(&namespaces, name, &namespace(name)).await?;
     }
-    lab.purge().await?;
+    clean::purge(lab).await?;
     let starts = topology.pods.iter().map(|pod| {
         let real = lab.real_name(&pod.node);
         let wanted = manifest(lab, &pod.namespace, &pod.name, real);

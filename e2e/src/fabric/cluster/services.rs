@@ -1,13 +1,13 @@
 //! Whether kube-proxy leads where it should, on every node.
 
-use super::LOOK;
 use super::lab::Lab;
 use crate::controlplane::destinations;
 use crate::fabric::Topology;
-use anyhow::{Result, bail};
+use crate::patience::within;
+use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// kube-proxy collects changes for up to a second.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,29 +25,18 @@ pub(super) fn wait(
         // Nobody is there to read the rules with.
         return Ok(());
     }
-    let deadline = Instant::now() + PATIENCE;
-    for node in &topology.nodes {
-        loop {
+    topology.nodes.iter().try_for_each(|node| {
+        let what = format!("{}: kube-proxy leads to {endpoints:?}", node.name);
+        within(PATIENCE, &what, || {
             let rules = lab.on_node(&node.name, &["sh", "-c", READ])?;
             let mut found = destinations(&rules);
             // The cluster's own Services belong to no case.
             found.retain(|address, _| {
-                topology
-                    .given
-                    .values()
-                    .any(|own| own.contains(&address.ip()))
+                let mut cases = topology.given.values();
+                cases.any(|own| own.contains(&address.ip()))
             });
-            if found == *endpoints {
-                break;
-            }
-            if Instant::now() >= deadline {
-                bail!(
-                    "{}: kube-proxy leads to {found:?}, not to {endpoints:?}",
-                    node.name
-                );
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-    Ok(())
+            ensure!(found == *endpoints, "it leads to {found:?}");
+            Ok(true)
+        })
+    })
 }
