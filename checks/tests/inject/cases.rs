@@ -301,3 +301,13 @@ fn both_parts_in_one_patch() {
     // The API server may ask again after another webhook has changed the object.
     assert!(unchanged(&hooks.mutate(&stored, None)));
 }
+
+#[test]
+fn the_policy_of_an_isolated_namespace_is_whole() {
+    let hooks = Hooks::new(KUBEADM, "monitoring: {namespaces: [monitoring]}");
+    let mut object =
+        policy("ingress: [{from: [{podSelector: {}}]}], egress: [{to: [{podSelector: {}}]}]");
+    assert!(!unchanged(&hooks.mutate(&object, None)));
+    object["metadata"]["name"] = json!("ringfence-isolation");
+    assert!(unchanged(&hooks.mutate(&object, None)));
+}

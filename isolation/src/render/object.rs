@@ -7,7 +7,7 @@ use ringfence_policy::model::{Direction, Rule};
 use serde_json::{Value, json};
 
 /// The name of the policy that isolates a namespace.
-pub const POLICY: &str = "ringfence-isolation";
+pub const POLICY: &str = ringfence_checks::inject::ISOLATION;
 
 /// The label by which our policies are found, and its value.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "ringfence");
