@@ -58,6 +58,13 @@ pub fn policy(spec: &str) -> String {
     )
 }
 
+/// The same policy as somebody's companion.
+pub fn companion(policy: &str) -> String {
+    let mark = "labels: {ringfence.dev/companion: 'true'}, \
+                ownerReferences: [{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, name: a, uid: '1'}]";
+    policy.replace("metadata: {", &format!("metadata: {{{mark}, "))
+}
+
 /// A cluster of the objects in a YAML text; those without namespace are in `default`.
 pub fn cluster(yaml: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();

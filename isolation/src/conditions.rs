@@ -19,11 +19,10 @@ use std::sync::Arc;
 const NAMES: usize = 5;
 
 /// Whether policies that somebody else wrote in the namespace open what `rendered` closes.
-/// `ours` tells which policies are no one else's.
-pub fn widened(snapshot: &Snapshot, rendered: &Rendered, ours: impl Fn(&str) -> bool) -> Statement {
+/// Companions are among them: whoever may write policies may write their label.
+pub fn widened(snapshot: &Snapshot, rendered: &Rendered) -> Statement {
     let namespace = &rendered.policy.key.namespace;
-    let foreign = of_namespace(snapshot, namespace)
-        .filter(|policy| *policy.key.name != *POLICY && !ours(&policy.key.name));
+    let foreign = of_namespace(snapshot, namespace).filter(|policy| *policy.key.name != *POLICY);
     let names: Vec<&str> = foreign
         .filter(|policy| widens(policy, &rendered.policy))
         .map(|policy| &*policy.key.name)
@@ -146,8 +145,8 @@ pub fn peer_allows(
         Direction::Egress => (model::Direction::Ingress, "in", "Ingress"),
     };
     let own = labels(snapshot, namespace);
-    let isolating = of_namespace(snapshot, peer).filter(|policy| policy.rules(theirs).is_some());
-    let mut all = isolating.peekable();
+    let all = || of_namespace(snapshot, peer).filter(|policy| policy.rules(theirs).is_some());
+    let isolates = all().any(|policy| !policy.allow_only);
     let admits = |rule: &Rule| {
         rule.peers.is_empty()
             || rule.peers.iter().any(|peer| match peer {
@@ -159,8 +158,10 @@ pub fn peer_allows(
                 },
             })
     };
-    let restricted = all.peek().is_some() && peer != namespace;
-    let let_through = all.any(|policy| policy.rules(theirs).unwrap_or_default().iter().any(admits));
+    // Companions only add to what their authors' policies allow.
+    let restricted = isolates && peer != namespace;
+    let let_through =
+        all().any(|policy| policy.rules(theirs).unwrap_or_default().iter().any(admits));
     let (status, reason, message) = if restricted && !let_through {
         let message = format!(
             "policies of namespace {peer} let nothing {word} for this rule; add there an \

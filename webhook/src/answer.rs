@@ -186,7 +186,7 @@ fn remedy(finding: &Finding) -> String {
         let advice = clean(last.unwrap_or_default());
         format!("{advice} (`ringfence checks {}` explains it)", check.id)
     });
-    let isolation = judge::remedy(finding.check).map(str::to_owned);
+    let isolation = judge::find(finding.check).map(|check| check.remedy.to_owned());
     let parts = patch(finding).into_iter().chain(explained);
     let parts: Vec<String> = parts.chain(isolation).collect();
     if parts.is_empty() {

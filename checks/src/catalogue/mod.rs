@@ -16,6 +16,7 @@ mod budget;
 pub mod cuts;
 pub mod dns;
 pub mod enforced;
+mod examples;
 pub mod peers;
 pub mod ports;
 pub mod ranges;

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use ringfence_checks::catalogue::{CATALOGUE, find};
+use ringfence_isolation::judge;
 use std::process::ExitCode;
 
 /// `ringfence checks`
@@ -19,10 +20,26 @@ pub fn run(args: &ChecksArgs) -> Result<ExitCode> {
             let (baseline, strict) = (check.baseline.as_str(), check.strict.as_str());
             println!("{:<24} {baseline:<9} {strict:<7} {}", check.id, check.title);
         }
+        println!("\nOf the objects of isolation, by the webhook (docs/guards.md):\n");
+        for check in &judge::CHECKS {
+            println!(
+                "{:<24} {:<17} {}",
+                check.id,
+                check.level.as_str(),
+                check.title
+            );
+        }
         return Ok(ExitCode::SUCCESS);
     };
+    if let Some(check) = judge::find(id) {
+        println!("{}: {}\n", check.id, check.title);
+        println!("{}, of the objects of isolation\n", check.level.as_str());
+        println!("What to do: {}", check.remedy);
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(check) = find(id) else {
-        let near = CATALOGUE.iter().map(|c| c.id);
+        let ours = judge::CHECKS.iter().map(|c| c.id);
+        let near = CATALOGUE.iter().map(|c| c.id).chain(ours);
         let near = near.filter(|known| known.contains(id.as_str()));
         let near: Vec<&str> = near.collect();
         if near.is_empty() {

@@ -299,6 +299,13 @@ fn checks_lists_and_explains() {
         "{}",
         said.out
     );
+    let isolation = ringfence(&["checks", "isolation-cuts"], "");
+    assert!(said.out.contains("isolation-cuts"), "{}", said.out);
+    assert!(
+        isolation.out.contains("ringfence allow"),
+        "{}",
+        isolation.out
+    );
     let said = ringfence(&["checks", "cidr-world"], "");
     assert!(said.out.contains("    kind: NetworkPolicy"), "{}", said.out);
     let said = ringfence(&["checks", "cidr"], "");

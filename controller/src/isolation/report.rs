@@ -156,7 +156,7 @@ fn of_isolation(
             "no rule is about who comes in",
         ),
     });
-    said.push(widened(view.snapshot, rendered, |_| false));
+    said.push(widened(view.snapshot, rendered));
     said.push(enforced(view, isolation));
     let restricted = rendered.policy.egress.is_some();
     let in_effect = rendered.rules.values().filter(|o| o.rule.is_some()).count();

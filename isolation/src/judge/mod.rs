@@ -40,61 +40,92 @@ pub struct Around<'a> {
     pub fences: Option<&'a Fences>,
 }
 
-/// What an isolated namespace's pods may lose or open.
+/// What is looked for in the objects of isolation, beyond the catalogue's checks. Their level
+/// is their own: no configuration changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Check {
-    id: &'static str,
-    remedy: &'static str,
+pub struct Check {
+    /// Stable, as the catalogue's.
+    pub id: &'static str,
+    /// The worst that it leads to.
+    pub level: Level,
+    /// What is wrong, in whole sentences.
+    pub title: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
 }
 
 const UNRESOLVED: Check = Check {
     id: "isolation-unresolved",
+    level: Level::Warn,
+    title: "A Service or namespace that is not there, a Service without selector or of type \
+            ExternalName, a port that it has not; a tenant without a label; DNS that cannot be \
+            found",
     remedy: "write the name of something that exists",
 };
 const EXPIRED: Check = Check {
     id: "isolation-expired",
+    level: Level::Warn,
+    title: "`expiresAt` is over",
     remedy: "write a time that is still to come, or none",
 };
 const NOT_ISOLATED: Check = Check {
     id: "isolation-off",
+    level: Level::Warn,
+    title: "A rule in a namespace that is not isolated (it stays, and counts from then on), or an \
+            egress rule while egress is Open",
     remedy: "create NamespaceIsolation default in the namespace (`ringfence isolate`)",
 };
 const CUT: Check = Check {
     id: "isolation-cuts",
+    level: Level::Warn,
+    title: "When isolation is turned on: Services whose clients come from outside, routes whose \
+            gateway is not allowed, webhooks that the API server calls",
     remedy: "write an IsolationRule for those who have to come in (`ringfence allow`)",
 };
 const HOST_NETWORK: Check = Check {
     id: "isolation-host-network",
+    level: Level::Warn,
+    title: "A gateway's or monitoring's pods use the node's network, and no namespace peer ever \
+            matches them",
     remedy: "give its pods a network of their own, or write IsolationRules for their nodes",
 };
 const FOREIGN: Check = Check {
     id: "foreign-policy",
+    level: Level::Deny,
+    title: "Somebody else's NetworkPolicy in an isolated namespace, where the IsolationConfig says \
+            `foreignPolicies: Deny`",
     remedy: "write an IsolationRule instead (`ringfence allow`); IsolationConfig default, \
              spec.foreignPolicies, says that NetworkPolicies of others are refused here",
 };
 const WIDENS: Check = Check {
     id: "foreign-policy-widens",
+    level: Level::Warn,
+    title: "Policies of others open the namespace all the same",
     remedy: "write an IsolationRule instead (`ringfence allow`), which can end and says why",
 };
+/// Of these nothing but `Unknown` is ever said.
 const RULE: Check = Check {
     id: "isolation-rule",
+    level: Level::Warn,
+    title: "The object could not be judged: the cluster is not known yet",
     remedy: "see the condition of the object",
 };
 
-/// What to do about a finding of this module; `None` for others'.
-pub fn remedy(check: &str) -> Option<&'static str> {
-    let all = [
-        UNRESOLVED,
-        EXPIRED,
-        NOT_ISOLATED,
-        CUT,
-        HOST_NETWORK,
-        FOREIGN,
-        WIDENS,
-        RULE,
-    ];
-    let found = all.into_iter().find(|known| known.id == check);
-    found.map(|known| known.remedy)
+/// All of them, in the order of the documentation.
+pub static CHECKS: [Check; 8] = [
+    UNRESOLVED,
+    EXPIRED,
+    NOT_ISOLATED,
+    CUT,
+    HOST_NETWORK,
+    FOREIGN,
+    WIDENS,
+    RULE,
+];
+
+/// One of this module by its id; `None` for others'.
+pub fn find(id: &str) -> Option<&'static Check> {
+    CHECKS.iter().find(|check| check.id == id)
 }
 
 // === impl Check ===

@@ -1,6 +1,6 @@
 //! Objects and clusters as YAML, findings as text.
 
-use super::{Around, Fences, config, foreign, isolation, remedy, rule};
+use super::{Around, Fences, config, find, foreign, isolation, rule};
 use ringfence_api::IsolationConfigSpec;
 use ringfence_checks::{Before, Config, Facts, Index, Occasion, Report, Subject, World};
 use ringfence_policy::model::ObjectKey;
@@ -381,7 +381,7 @@ fn what_is_not_known_warns_and_denies_nothing() {
 #[test]
 fn every_finding_says_what_to_do() {
     for check in ["foreign-policy", "isolation-cuts", "isolation-off"] {
-        assert!(remedy(check).is_some(), "{check}");
+        assert!(find(check).is_some(), "{check}");
     }
-    assert_eq!(remedy("node-address-allowed"), None);
+    assert_eq!(find("node-address-allowed"), None);
 }

@@ -1,12 +1,29 @@
 //! Pods that can no longer talk to the API server.
 
 use super::changed_ways;
+use crate::catalogue::examples::api_server;
 use crate::catalogue::words::short;
 use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::impact::Way;
 use ringfence_policy::snapshot::Kind;
+
+/// What both examples have in common.
+macro_rules! cluster {
+    () => {
+        concat!(
+            "\
+apiVersion: v1
+kind: Pod
+metadata: {name: operator-0, namespace: tools, labels: {app: operator}}
+spec: {nodeName: node1, serviceAccountName: operator}
+---
+",
+            api_server!()
+        )
+    };
+}
 
 /// A client of the API server loses it.
 pub static API_SERVER: Check = Check {
@@ -26,18 +43,9 @@ the connection really goes.
 Pods that have a service account other than `default`, and do not turn its token off, are taken to
 need it. Allow egress to the API server's own addresses and port: `kubectl -n default get
 endpointslice kubernetes` shows them.",
-    bad: "\
-apiVersion: v1
-kind: Pod
-metadata: {name: operator-0, namespace: tools, labels: {app: operator}}
-spec: {nodeName: node1, serviceAccountName: operator}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: kubernetes, namespace: default, labels: {kubernetes.io/service-name: kubernetes}}
-endpoints: [{addresses: [192.0.2.10]}]
-ports: [{name: https, port: 6443}]
----
+    bad: concat!(
+        cluster!(),
+        "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: operator, namespace: tools}
@@ -47,19 +55,11 @@ spec:
   egress:
   - to: [{ipBlock: {cidr: 10.96.0.1/32}}]
     ports: [{port: 443}]
-",
-    good: "\
-apiVersion: v1
-kind: Pod
-metadata: {name: operator-0, namespace: tools, labels: {app: operator}}
-spec: {nodeName: node1, serviceAccountName: operator}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: kubernetes, namespace: default, labels: {kubernetes.io/service-name: kubernetes}}
-endpoints: [{addresses: [192.0.2.10]}]
-ports: [{name: https, port: 6443}]
----
+"
+    ),
+    good: concat!(
+        cluster!(),
+        "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: operator, namespace: tools}
@@ -69,7 +69,8 @@ spec:
   egress:
   - to: [{ipBlock: {cidr: 192.0.2.10/32}}]
     ports: [{port: 6443}]
-",
+"
+    ),
     run: api_server,
 };
 

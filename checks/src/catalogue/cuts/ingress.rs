@@ -1,12 +1,35 @@
 //! Gateways that no longer reach what they serve.
 
 use super::changed_ways;
+use crate::catalogue::examples::web_behind_ingress;
 use crate::catalogue::words::short;
 use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::impact::Way;
 use ringfence_policy::snapshot::Kind;
+
+/// What both examples have in common.
+macro_rules! cluster {
+    () => {
+        concat!(
+            "\
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: shop, labels: {app: web}}
+spec: {nodeName: node1}
+---
+",
+            web_behind_ingress!(),
+            "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: ingress-nginx}
+---
+"
+        )
+    };
+}
 
 /// A backend of an Ingress or a route becomes unreachable.
 pub static INGRESS: Check = Check {
@@ -27,26 +50,9 @@ through any more: by the policies of the backend, or by egress policies of the g
 names none, it is said when nobody from outside of the namespace gets in.
 
 Let the gateway's namespace in, on the port of the pods.",
-    bad: "\
-apiVersion: v1
-kind: Pod
-metadata: {name: web-0, namespace: shop, labels: {app: web}}
-spec: {nodeName: node1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web, namespace: shop}
-spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: ingress-nginx}
----
+    bad: concat!(
+        cluster!(),
+        "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: web, namespace: shop}
@@ -55,27 +61,11 @@ spec:
   policyTypes: [Ingress]
   ingress:
   - from: [{podSelector: {}}]
-",
-    good: "\
-apiVersion: v1
-kind: Pod
-metadata: {name: web-0, namespace: shop, labels: {app: web}}
-spec: {nodeName: node1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web, namespace: shop}
-spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: ingress-nginx}
----
+"
+    ),
+    good: concat!(
+        cluster!(),
+        "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: web, namespace: shop}
@@ -86,7 +76,8 @@ spec:
   - from: [{podSelector: {}}]
   - from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ingress-nginx}}}]
     ports: [{port: 8080}]
-",
+"
+    ),
     run: ingress,
 };
 

@@ -1,12 +1,39 @@
 //! Webhooks that the API server can no longer call.
 
 use super::changed_ways;
+use crate::catalogue::examples::api_server;
 use crate::catalogue::words::short;
 use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::impact::Way;
 use ringfence_policy::snapshot::Kind;
+
+/// What both examples have in common.
+macro_rules! cluster {
+    () => {
+        concat!(
+            "\
+apiVersion: v1
+kind: Pod
+metadata: {name: hook-0, namespace: tools, labels: {app: hook}}
+spec: {nodeName: node1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: hook, namespace: tools}
+spec: {selector: {app: hook}, ports: [{port: 443, targetPort: 8443}]}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: hook}
+webhooks: [{name: hook.example.com, clientConfig: {service: {namespace: tools, name: hook}}}]
+---
+",
+            api_server!()
+        )
+    };
+}
 
 /// A webhook becomes unreachable.
 pub static WEBHOOK: Check = Check {
@@ -26,28 +53,9 @@ the whole cluster any more.
 
 Allow the webhook's port from everywhere (it is protected by TLS), or from the addresses of the
 control plane's nodes, tunnel addresses included.",
-    bad: "\
-apiVersion: v1
-kind: Pod
-metadata: {name: hook-0, namespace: tools, labels: {app: hook}}
-spec: {nodeName: node1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: hook, namespace: tools}
-spec: {selector: {app: hook}, ports: [{port: 443, targetPort: 8443}]}
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingWebhookConfiguration
-metadata: {name: hook}
-webhooks: [{name: hook.example.com, clientConfig: {service: {namespace: tools, name: hook}}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: kubernetes, namespace: default, labels: {kubernetes.io/service-name: kubernetes}}
-endpoints: [{addresses: [192.0.2.10]}]
-ports: [{name: https, port: 6443}]
----
+    bad: concat!(
+        cluster!(),
+        "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: hook, namespace: tools}
@@ -57,29 +65,11 @@ spec:
   ingress:
   - from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]
     ports: [{port: 8443}]
-",
-    good: "\
-apiVersion: v1
-kind: Pod
-metadata: {name: hook-0, namespace: tools, labels: {app: hook}}
-spec: {nodeName: node1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: hook, namespace: tools}
-spec: {selector: {app: hook}, ports: [{port: 443, targetPort: 8443}]}
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingWebhookConfiguration
-metadata: {name: hook}
-webhooks: [{name: hook.example.com, clientConfig: {service: {namespace: tools, name: hook}}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: kubernetes, namespace: default, labels: {kubernetes.io/service-name: kubernetes}}
-endpoints: [{addresses: [192.0.2.10]}]
-ports: [{name: https, port: 6443}]
----
+"
+    ),
+    good: concat!(
+        cluster!(),
+        "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: hook, namespace: tools}
@@ -88,7 +78,8 @@ spec:
   policyTypes: [Ingress]
   ingress:
   - ports: [{port: 8443}]
-",
+"
+    ),
     run: webhook,
 };
 

@@ -2,6 +2,7 @@
 
 use super::behind::{among, is_outer, outside_block, services, takes};
 use crate::Index;
+use crate::catalogue::examples::web_behind_ingress;
 use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
@@ -26,17 +27,9 @@ nothing that comes through the controller.
 
 Allow the controller's pods by `namespaceSelector` and `podSelector`, and restrict clients
 at the controller (for example by its allow-list annotation) or at its own Service.",
-    bad: "\
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web, namespace: shop}
-spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}
----
+    bad: concat!(
+        web_behind_ingress!(),
+        "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: web, namespace: shop}
@@ -45,18 +38,11 @@ spec:
   policyTypes: [Ingress]
   ingress:
   - from: [{ipBlock: {cidr: 198.51.100.0/24}}]
-",
-    good: "\
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web, namespace: shop}
-spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}
----
+"
+    ),
+    good: concat!(
+        web_behind_ingress!(),
+        "\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: web, namespace: shop}
@@ -66,7 +52,8 @@ spec:
   ingress:
   - from:
     - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ingress-nginx}}
-",
+"
+    ),
     run: behind,
 };
 

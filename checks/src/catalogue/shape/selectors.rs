@@ -236,7 +236,8 @@ fn empty_selector(ask: &Ask, answers: &mut Answers) {
     let Some(policy) = ask.subject.policy() else {
         return;
     };
-    if !policy.pod_selector.is_everything() {
+    // A companion has its author's selector.
+    if !policy.pod_selector.is_everything() || policy.allow_only {
         return;
     }
     for direction in [Direction::Ingress, Direction::Egress] {
@@ -250,6 +251,7 @@ fn empty_selector(ask: &Ask, answers: &mut Answers) {
         };
         let narrower = |other: &&Policy| {
             other.key != policy.key
+                && !other.allow_only
                 && !other.pod_selector.is_everything()
                 && other.rules(direction).is_some()
         };

@@ -213,7 +213,8 @@ impl Pair<'_> {
             if !policy.pod_selector.matches(&self.far.labels) {
                 continue;
             }
-            isolated = true;
+            // A companion only adds to what its author's policy allows.
+            isolated |= !policy.allow_only;
             for rule in rules {
                 if !budget.spend(rule.peers.len() + rule.ports.len()) || self.opens(policy, rule) {
                     return false;
@@ -271,7 +272,7 @@ fn overlap(ours: &[PortMatch], theirs: &[PortMatch], pod: &Pod) -> bool {
 mod tests {
     use super::*;
     use crate::Occasion;
-    use crate::testing::{Case, policy};
+    use crate::testing::{Case, companion, policy};
     use test_case::test_case;
 
     const PODS: &str = "
@@ -335,6 +336,16 @@ mod tests {
         let new = spec.replace("egress: [", "ingress: [{}], egress: [");
         let case = Case::within(&format!("{PODS}{old}")).after(&old);
         assert!(case.paths(ONE_SIDED.id, &policy(&new)).is_empty());
+    }
+
+    #[test]
+    fn a_companion_isolates_nobody() {
+        let far = policy("{podSelector: {}}").replace("namespace: default", "namespace: far");
+        let found = |far: &str| {
+            let case = Case::within(&format!("{PODS}{far}"));
+            case.paths(ONE_SIDED.id, &policy(TO)).len()
+        };
+        assert_eq!((found(&far), found(&companion(&far))), (1, 0));
     }
 
     #[test]

@@ -140,7 +140,9 @@ fn others<'a>(
         .into_iter()
         .flat_map(|i| i.policies(&policy.key.namespace));
     all.map(AsRef::as_ref).filter(move |other| {
+        // A companion repeats its author's policy on purpose.
         other.pod_selector == policy.pod_selector
+            && !(other.allow_only || policy.allow_only)
             && other.fault.is_none()
             && other.key != policy.key
             && (either || other.key < policy.key)
@@ -248,6 +250,7 @@ fn wider(
 mod tests {
     use super::*;
     use crate::Occasion;
+    use crate::testing;
     use crate::testing::{Case, policy};
     use test_case::test_case;
 
@@ -305,6 +308,25 @@ mod tests {
             Case::within(&other).paths(SHADOWED.id, &object).len(),
             expected
         );
+    }
+
+    #[test_case("a", "p"; "its author's policy beside it")]
+    #[test_case("p", "a"; "beside its author's policy")]
+    fn a_companion_is_neither_too_much_nor_enough(companion: &str, judged: &str) {
+        let spec = format!("{{podSelector: {{}}, ingress: [{API}]}}");
+        let named = |name: &str| {
+            let policy = policy(&spec).replace("name: p,", &format!("name: {name},"));
+            if name == companion {
+                testing::companion(&policy)
+            } else {
+                policy
+            }
+        };
+        let other = if judged == "p" { "a" } else { "p" };
+        let case = Case::within(&named(other)).on(Occasion::Create);
+        let report = case.judge(&crate::testing::document(&named(judged)));
+        let mut found = report.findings.iter().map(|f| f.check);
+        assert!(!found.any(|check| [DUPLICATE.id, SHADOWED.id].contains(&check)));
     }
 
     #[test]

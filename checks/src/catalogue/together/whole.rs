@@ -70,14 +70,16 @@ fn ns_no_default_deny(ask: &Ask, answers: &mut Answers) {
 fn is_default_deny(policy: &Policy) -> bool {
     let everyone = |rules: &Vec<Rule>| rules.contains(&Rule::default());
     let ingress = policy.ingress.as_ref();
-    policy.pod_selector.is_everything() && ingress.is_some_and(|rules| !everyone(rules))
+    !policy.allow_only
+        && policy.pod_selector.is_everything()
+        && ingress.is_some_and(|rules| !everyone(rules))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Occasion;
-    use crate::testing::{Case, policy};
+    use crate::testing::{Case, companion, policy};
     use test_case::test_case;
 
     #[test_case("{podSelector: {}}", "default", false; "a default deny")]
@@ -93,5 +95,13 @@ mod tests {
         let paths = |case: &Case| case.paths(NS_NO_DEFAULT_DENY.id, &namespace);
         assert_eq!(!paths(&case).is_empty(), expected);
         assert_eq!(paths(&case.on(Occasion::Create)), &[] as &[&str]);
+    }
+
+    #[test]
+    fn a_companion_denies_nothing() {
+        let deny = policy("{podSelector: {}}");
+        let case = Case::within(&companion(&deny));
+        let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: default}}";
+        assert_eq!(case.paths(NS_NO_DEFAULT_DENY.id, namespace).len(), 1);
     }
 }
