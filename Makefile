@@ -19,7 +19,7 @@ CERTS ?= certs/out
 ADDRESS ?=
 # A kube-router binary to measure beside ours in `make bench` (optional).
 KUBE_ROUTER ?=
-# Which benchmarks: scale churn packets service; empty: all.
+# Which benchmarks: scale churn packets service isolation; empty: all.
 BENCH ?=
 
 E2E := ./target/debug/ringfence-e2e

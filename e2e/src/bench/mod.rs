@@ -4,6 +4,7 @@
 //!   scale, churn   API server -> enforcer -> sets of a node    latency, memory, CPU
 //!   packets        host -> node with N local pods -> host      nanoseconds a packet
 //!   service        ab -> kube-proxy -> nginx                   requests a second
+//!   isolation      API server -> controller -> policies        seconds, memory
 //! ```
 //!
 //! Nothing here passes or fails: figures come with their spread, and with a peer or a
@@ -15,6 +16,7 @@ mod figures;
 mod flood;
 mod follower;
 mod ipset;
+mod isolation;
 mod lab;
 mod layouts;
 mod local;
@@ -44,11 +46,19 @@ pub enum Bench {
     Packets,
     /// Requests a second through a real Service, policy on and off.
     Service,
+    /// Time and memory for 1,000 isolated namespaces.
+    Isolation,
 }
 
 impl Bench {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Scale, Self::Churn, Self::Packets, Self::Service];
+    pub const ALL: [Self; 5] = [
+        Self::Scale,
+        Self::Churn,
+        Self::Packets,
+        Self::Service,
+        Self::Isolation,
+    ];
 }
 
 /// What to measure with.
@@ -75,6 +85,9 @@ pub fn run(benches: &[Bench], options: &Options, report: &mut Report) -> Result<
     }
     if benches.contains(&Bench::Service) {
         service::run(options, report)?;
+    }
+    if benches.contains(&Bench::Isolation) {
+        isolation::run(options, report)?;
     }
     Ok(())
 }
