@@ -109,6 +109,8 @@ images:
 - {name: ringfence/webhook, newTag: dev}
 - {name: ringfence/controller, newTag: dev}
 - {name: ringfence/enforcer, newTag: dev}
+# Pods of an earlier run are replaced where the images are others: their names are the same.
+commonAnnotations: {e2e.ringfence.dev/images: "$(docker image inspect -f '{{.Id}}' $(printf 'ringfence/%s:dev ' $IMAGES) | sha256sum | cut -c1-16)"}
 # What the answers in cases were recorded with.
 patches:
 - target: {kind: ConfigMap, name: ringfence-webhook}

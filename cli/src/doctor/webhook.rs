@@ -132,7 +132,7 @@ fn reach(facts: &Facts) -> Vec<Line> {
         None => Vec::new(),
         Some(Err(why)) => vec![
             Line::wrong("webhook", "API server", format!("a dry run of a NetworkPolicy failed: {why}"))
-                .remedy("x509: the caBundle is not the one of the certificate; no route or timeout: the API server cannot reach the Service ringfence-webhook"),
+                .remedy("x509: the caBundle is not the one of the certificate; connection refused: no replica is ready; no route or timeout: the API server cannot reach the Service ringfence-webhook"),
         ],
         Some(Ok(answered)) => ["validate", "mutate"]
             .map(|hook| {

@@ -1,6 +1,7 @@
 //! What a packet that went wrong has crossed.
 
 use super::stage::Stage;
+use crate::probe::Transport;
 use crate::truth::Row;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,14 @@ fn report(stage: &Stage, row: &Row) -> Result<String> {
             observation.outcome, observation.detail
         );
     }
+    let flow = match sent.transport {
+        Transport::Port(protocol, port) => {
+            let protocol = protocol.to_string().to_lowercase();
+            vec!["-p".into(), protocol, "--dport".into(), port.to_string()]
+        }
+        Transport::Icmp if cell.v4 => vec!["-p".into(), "icmp".into()],
+        Transport::Icmp => vec!["-p".into(), "icmpv6".into()],
+    };
     let mut counted = before.iter().zip(&after).map(|(b, a)| difference(b, a));
     for node in &nodes {
         let _ = writeln!(text, "--- {node} ({})", stage.door(node)?);
@@ -67,7 +76,8 @@ fn report(stage: &Stage, row: &Row) -> Result<String> {
         }
         let (source, target) = (sent.source.to_string(), sent.target.to_string());
         let family = if cell.v4 { "ipv4" } else { "ipv6" };
-        let args = ["-L", "-f", family, "-s", &source, "-d", &target];
+        let mut args = vec!["-L", "-f", family, "-s", &source, "-d", &target];
+        args.extend(flow.iter().map(String::as_str));
         text.push_str(&stage.on_node(node, "conntrack", &args)?);
     }
     Ok(text)

@@ -1,7 +1,7 @@
 //! What the webhook adds, shown by packets: names resolve with a real `CoreDNS`, and the
 //! scraper comes in; nothing else does.
 
-use super::{case, stored};
+use super::{WITHOUT_SYSTEM, case, stored};
 use crate::case::{Case, Stage, cells, matrix, policy};
 use crate::probe::{tcp, udp};
 use anyhow::{Context, Result, ensure};
@@ -50,6 +50,7 @@ pub fn cases() -> Vec<Case> {
             })
             .expect(cells(&[tcp(80)], &[("shop/web", "kube-system/dns")]).denied("*", "*")),
         case("admission-the-scraper-comes-in")
+            .pods(&WITHOUT_SYSTEM)
             .typed("a policy that forgot monitoring", |stage| {
                 apply(stage, "shop/from-web", FROM_WEB, &["monitoring"])
             })

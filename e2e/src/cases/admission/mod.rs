@@ -24,6 +24,9 @@ pub(super) const PODS: [&str; 6] = [
     "kube-system/other@node1",
 ];
 
+/// Those that can be had in any cluster: `kube-system` belongs to somebody.
+pub(super) const WITHOUT_SYSTEM: [&str; 4] = [PODS[0], PODS[1], PODS[2], PODS[3]];
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     [

@@ -1,6 +1,6 @@
 //! Every way to write a policy: repeated, by two tools, compared, dry, and around the spec.
 
-use super::{case, stored, version};
+use super::{WITHOUT_SYSTEM, case, stored, version};
 use crate::admission::CONFIG;
 use crate::case::{Case, Stage, matrix, policy};
 use crate::controlplane::Identity;
@@ -47,6 +47,7 @@ pub fn cases() -> Vec<Case> {
             .typed("the mutating hook takes it away", forged_and_mended)
             .act("the validating hook refuses it", forged_and_refused),
         case("admission-a-direction-that-is-not-named-is-refused")
+            .pods(&WITHOUT_SYSTEM)
             .typed(
                 "rules in a direction that policyTypes does not name",
                 mismatch,

@@ -4,12 +4,33 @@ use super::{ON, WITH_DNS, case, everybody, isolated, isolated_from_outside, outs
 use crate::case::{Case, Expect, cells, matrix};
 use crate::probe::{tcp, udp};
 
+/// Somebody else's, which must outlive the isolation.
+const THEIRS: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  namespace: demo-project
+  name: theirs
+  annotations: {inject.ringfence.dev/monitoring: 'off'}
+spec: {podSelector: {matchLabels: {pod: tomcat}}, ingress: [{from: [{podSelector: {}}]}]}
+";
+
 /// Behind the Service `nginx`, whose port is not the pods'.
 const NGINX: &str = "
 apiVersion: v1
 kind: Service
 metadata: {namespace: demo-project-2, name: nginx}
 spec: {selector: {pod: nginx}, ports: [{name: http, port: 80, targetPort: 8080}]}
+";
+
+/// A name that resolves as long as DNS is reached.
+const NAME: &str = "web.demo-project.svc.cluster.local";
+
+const WEB: &str = "
+apiVersion: v1
+kind: Service
+metadata: {namespace: demo-project, name: web}
+spec: {selector: {pod: web}, ports: [{port: 80}]}
 ";
 
 const TOMCAT: &str = "
@@ -49,11 +70,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("isolation-on-and-off")
             .expect(everybody().allowed("*", "*"))
-            // Somebody else's, which must outlive the isolation.
-            .policy(
-                "demo-project/theirs",
-                "{podSelector: {matchLabels: {pod: tomcat}}, ingress: [{from: [{podSelector: {}}]}]}",
-            )
+            .apply(THEIRS)
             .isolate(ON, &[("demo-project", "inside")])
             .expect(isolated())
             .unisolate("NamespaceIsolation demo-project/default", &[("demo-project", "-")])
@@ -63,6 +80,7 @@ pub fn cases() -> Vec<Case> {
                     .allowed("demo-project/*", "demo-project/tomcat"),
             ),
         case("isolation-a-friend-comes-in")
+            .dns()
             .isolate(ON, &[("demo-project", "inside")])
             .isolate(
                 rule!("friend", "{direction: Ingress, peer: {namespace: demo-project-2}}"),
@@ -74,16 +92,18 @@ pub fn cases() -> Vec<Case> {
             .condition("IsolationRule demo-project/friend", "PeerAllows", "False PeerDenies")
             .expect(cells(&[tcp(80)], &[("demo-project-2/nginx", "demo-project/web")]).denied("*", "*"))
             // The rule that status asks for.
-            .isolate(THERE, &[("demo-project-2", "inside | inside,rule/out")])
+            .isolate(THERE, &[("demo-project-2", "inside | inside,dns,rule/out")])
             .condition("IsolationRule demo-project/friend", "PeerAllows", "True PeerAllows")
             .expect(cells(&[tcp(80)], &[("demo-project-2/nginx", "demo-project/web")]).allowed("*", "*"))
             .unisolate("IsolationRule demo-project/friend", &[("demo-project", "inside")])
             .expect(cells(&[tcp(80)], &[("demo-project-2/nginx", "demo-project/web")]).denied("*", "*")),
         case("isolation-egress-to-a-service")
             .pods(&WITH_DNS)
-            .serves(&[tcp(8080), udp(1053)])
+            .serves(&[tcp(8080)])
             .apply(NGINX)
+            .apply(WEB)
             .dns()
+            .resolves("demo-project/web", NAME, true)
             .isolate(ON, &[("demo-project", "inside")])
             .isolate(
                 rule!(
@@ -102,7 +122,7 @@ pub fn cases() -> Vec<Case> {
             .expect(by_address(80, "Service demo-project-2/nginx").allowed("*", "*"))
             // The Service's port is not the pods'.
             .expect(by_address(80, "demo-project-2/nginx").denied("*", "*"))
-            .expect(resolves().allowed("*", "*"))
+            .resolves("demo-project/tomcat", NAME, true)
             .patch(
                 "Service demo-project-2/nginx",
                 "{spec: {ports: [{name: http, port: 80, targetPort: 81}]}}",
@@ -116,7 +136,7 @@ pub fn cases() -> Vec<Case> {
             .isolate("", &[("demo-project", "inside | inside,dns")])
             .condition("IsolationRule demo-project/nginx", "PeersResolved", "False ServiceMissing")
             .expect(by_address(81, "demo-project-2/nginx").denied("*", "*"))
-            .expect(resolves().allowed("*", "*")),
+            .resolves("demo-project/tomcat", NAME, true),
         case("isolation-an-address-comes-in")
             .serves(&[tcp(8080)])
             .apply(TOMCAT)
@@ -141,8 +161,9 @@ pub fn cases() -> Vec<Case> {
             .expect(by_node_port().denied("*", "*").allowed("lan", "node2")),
         case("isolation-egress-to-an-address")
             .pods(&WITH_DNS)
+            .apply(WEB)
             .dns()
-            .serves(&[udp(1053)])
+            .resolves("demo-project/web", NAME, true)
             .isolate(ON, &[("demo-project", "inside")])
             .isolate(
                 rule!(
@@ -166,7 +187,7 @@ pub fn cases() -> Vec<Case> {
                 .allowed("*", "demo-project/tomcat"),
             )
             .expect(cells(&[tcp(81), udp(80)], &[("demo-project/web", "service10")]).denied("*", "*"))
-            .expect(resolves().allowed("*", "*"))
+            .resolves("demo-project/tomcat", NAME, true)
             // Without the rule egress is open again.
             .unisolate("IsolationRule demo-project/out", &[("demo-project", "inside")])
             .expect(isolated()),
@@ -193,17 +214,6 @@ fn by_address(port: u16, to: &'static str) -> Expect {
     cells(
         &[tcp(port)],
         &[("demo-project/web", to), ("demo-project/tomcat", to)],
-    )
-}
-
-/// Names, by the address that pods ask.
-fn resolves() -> Expect {
-    cells(
-        &[udp(53)],
-        &[
-            ("demo-project/web", "Service kube-system/kube-dns"),
-            ("demo-project/tomcat", "Service kube-system/kube-dns"),
-        ],
     )
 }
 
