@@ -81,11 +81,11 @@ machine 1 "$HERE/docker.sh" start
 [ ! -S "$RUN/docker.sock" ] || export DOCKER_HOST=unix://$RUN/docker.sock
 trap clean EXIT
 inside kind get clusters 2>/dev/null | grep -qx "$CLUSTER" || ours=1
-machine 12 "$HERE/cluster.sh"
+machine 10 "$HERE/cluster.sh"
 IMAGES="enforcer probe"
 [ "$OVERLAY" = enforcer-only ] || IMAGES="webhook controller $IMAGES"
 export IMAGES OUT PROFILE=${PROFILE:-dev}
-machine 8 "$ROOT/images/build.sh"
+machine 11 "$ROOT/images/build.sh"
 
 SECONDS_AT=$(date +%s%N)
 for image in $IMAGES; do
