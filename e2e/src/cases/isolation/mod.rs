@@ -1,6 +1,7 @@
 //! Project isolation, by its objects: the guide and the questions of seed 000, with a real
 //! API server and the controller.
 
+mod doors;
 mod faults;
 mod guide;
 mod others;
@@ -32,7 +33,13 @@ const WITH_DNS: [&str; 8] = [
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    [guide::cases(), others::cases(), faults::cases()].concat()
+    [
+        guide::cases(),
+        others::cases(),
+        doors::cases(),
+        faults::cases(),
+    ]
+    .concat()
 }
 
 /// What is shown does not depend on how pods are connected.
