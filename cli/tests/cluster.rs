@@ -1,4 +1,4 @@
-//! `ringfence lint --cluster` against a real API server. Needs root (or user namespaces) and
+//! `ringfence lint --cluster` and `preview` against a real API server. Needs root (or user namespaces) and
 //! the programs of `make controlplane`; without them it is skipped, but never where `CI` is
 //! set.
 
@@ -6,11 +6,15 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::Api;
 use kube::runtime::wait::await_condition;
-use ringfence_e2e::controlplane::{self, Applier, ControlPlane, Identity, Options, Programs};
+use ringfence_e2e::controlplane::{
+    self, Applier, ControlPlane, Identity, Kubelet, Options, Programs,
+};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{PodKind, Topology, World};
 use ringfence_e2e::objects::documents;
 use serde_json::Value;
+use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
 use std::time::Duration;
@@ -53,6 +57,38 @@ spec:
   policyTypes: [Ingress]
 ";
 
+/// The pods of a preview, with the address that each gets.
+const PODS: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: flows}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-0, namespace: flows, labels: {app: db}, annotations: {ip: 10.244.1.1}}
+spec: {nodeName: node1, containers: [{name: c, image: none, ports: [{containerPort: 5432}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: flows, labels: {app: web}, annotations: {ip: 10.244.1.2}}
+spec: {nodeName: node1, containers: [{name: c, image: none, ports: [{containerPort: 80}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: guest-0, namespace: flows, labels: {app: guest}, annotations: {ip: 10.244.1.3}}
+spec: {nodeName: node1, containers: [{name: c, image: none, ports: [{containerPort: 80}]}]}
+";
+
+/// Shuts `guest` out.
+const CHANGE: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: flows}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]
+";
+
 fn main() -> ExitCode {
     controlplane::test(run)
 }
@@ -79,7 +115,96 @@ fn run(programs: &Programs) -> Result<()> {
     };
     lint.everything()?;
     lint.one_namespace()?;
-    lint.no_server()
+    lint.no_server()?;
+    runtime.block_on(running(&plane))?;
+    let change = world.control().folder().join("change.yaml");
+    fs::write(&change, CHANGE)?;
+    let preview = Preview {
+        world: &world,
+        kubeconfig: plane.kubeconfig(Identity::Admin),
+        change,
+    };
+    preview.a_new_policy()?;
+    runtime.block_on(async {
+        let applier = Applier::new(plane.client());
+        for object in documents(CHANGE, "default")? {
+            applier.apply(object, "default").await?;
+        }
+        anyhow::Ok(())
+    })?;
+    preview.the_same_again_and_without_it()
+}
+
+/// Runs the pods.
+async fn running(plane: &ControlPlane) -> Result<()> {
+    let (applier, kubelet) = (Applier::new(plane.client()), Kubelet::new(plane.client()));
+    let host: IpAddr = "192.0.2.1".parse()?;
+    kubelet.register_as("node1", &[host], &[]).await?;
+    for object in documents(PODS, "default")? {
+        applier.apply(object.clone(), "default").await?;
+        let metadata = &object["metadata"];
+        if let (Some(name), Some(ip)) = (
+            metadata["name"].as_str(),
+            metadata["annotations"]["ip"].as_str(),
+        ) {
+            kubelet
+                .set_running("flows", name, &[host], &[ip.parse()?])
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+struct Preview<'a> {
+    world: &'a World,
+    kubeconfig: PathBuf,
+    change: PathBuf,
+}
+
+impl Preview<'_> {
+    /// The exit code, and what was said.
+    fn run(&self, more: &[&str]) -> Result<(Option<i32>, Value)> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command
+            .args(["preview", "-o", "json", "-f"])
+            .arg(&self.change);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(more);
+        let output = self
+            .world
+            .control()
+            .netns()
+            .run(move || Ok(command.output()?))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let answer = serde_json::from_slice(&output.stdout).with_context(|| said.into_owned())?;
+        Ok((output.status.code(), answer))
+    }
+
+    fn a_new_policy(&self) -> Result<()> {
+        let (code, answer) = self.run(&[])?;
+        let cut = &answer["cut"];
+        ensure!(code == Some(1) && cut["flows"] == 1, "{code:?}: {answer:#}");
+        ensure!(cut["rows"][0]["from"]["name"] == "guest", "{answer:#}");
+        ensure!(answer["changes"][0]["action"] == "create", "{answer:#}");
+        println!("ok: what a new policy would cut");
+        Ok(())
+    }
+
+    fn the_same_again_and_without_it(&self) -> Result<()> {
+        let (code, answer) = self.run(&[])?;
+        let flows = (&answer["cut"]["flows"], &answer["opened"]["flows"]);
+        ensure!(
+            code == Some(0) && flows == (&0.into(), &0.into()),
+            "{code:?}: {answer:#}"
+        );
+        let (code, answer) = self.run(&["--delete"])?;
+        let flows = (&answer["cut"]["flows"], &answer["opened"]["flows"]);
+        ensure!(
+            code == Some(0) && flows == (&0.into(), &1.into()),
+            "{code:?}: {answer:#}"
+        );
+        println!("ok: what it cuts once it is there, and what its end opens");
+        Ok(())
+    }
 }
 
 /// The Service network.
