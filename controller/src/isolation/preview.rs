@@ -3,9 +3,9 @@
 use ringfence_api::Preview;
 use ringfence_checks::Index;
 use ringfence_checks::impact::{Edit, Limits, compare};
-use ringfence_isolation::Rendered;
 use ringfence_policy::Snapshot;
-use ringfence_policy::model::Name;
+use ringfence_policy::model::{Name, Policy};
+use ringfence_policy::snapshot::Kind;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,25 +28,26 @@ pub struct Previews {
 
 impl Previews {
     /// What a policy would cut; names of namespaces stand only for those that it is about.
-    pub fn of(&mut self, snapshot: &Snapshot, rendered: &Rendered) -> Preview {
+    pub fn of(&mut self, snapshot: &Snapshot, policy: &Policy) -> Preview {
         let now = Instant::now();
-        if self
-            .index
-            .as_ref()
-            .is_some_and(|(made, _)| now > *made + AGE)
-        {
-            self.index = None;
-        }
-        let (_, index) = self
-            .index
-            .get_or_insert_with(|| (now, Index::new(snapshot.clone())));
-        let own = BTreeSet::from([Name::clone(&rendered.policy.key.namespace)]);
+        let key = &policy.key;
+        // Where the mode was another a moment ago, the cluster still has what is previewed.
+        let fits = |(made, index): &(Instant, Index)| {
+            now < *made + AGE && !index.snapshot().policies.contains_key(key)
+        };
+        let known = self.index.take().filter(fits);
+        let (_, index) = self.index.insert(known.unwrap_or_else(|| {
+            let mut without = snapshot.clone();
+            without.remove(Kind::NetworkPolicy, key);
+            (now, Index::new(without))
+        }));
+        let own = BTreeSet::from([Name::clone(&key.namespace)]);
         let limits = Limits {
             steps: STEPS,
             rows: EXAMPLES,
             namespaces: Some(&own),
         };
-        let edit = Edit::default().put(Arc::new(rendered.policy.clone()));
+        let edit = Edit::default().put(Arc::new(policy.clone()));
         match compare(index, &edit, &limits) {
             Ok(impact) => Preview {
                 would_cut: impact.cut.count,
@@ -62,5 +63,40 @@ impl Previews {
     /// Gives the memory back where nothing is previewed.
     pub fn clear(&mut self) {
         self.index = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_policy::parse;
+    use serde_json::{Value, json};
+
+    fn pod(namespace: &str, ip: &str) -> Value {
+        json!({
+            "kind": "Pod", "metadata": {"name": "a", "namespace": namespace},
+            "spec": {"nodeName": "node1"},
+            "status": {"phase": "Running", "podIPs": [{"ip": ip}]},
+        })
+    }
+
+    #[test]
+    fn what_is_still_enforced_would_be_cut_all_the_same() {
+        let policy = json!({
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "ringfence-isolation", "namespace": "shop"},
+            "spec": {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]},
+        });
+        let ours = parse::policy(&policy).unwrap().policy;
+        let mut snapshot = Snapshot::default();
+        for object in [pod("shop", "10.0.0.1"), pod("other", "10.0.0.2")] {
+            snapshot.apply(parse::object(&object).unwrap().0);
+        }
+        let mut previews = Previews::default();
+        assert_eq!(previews.of(&snapshot, &ours).would_cut, 1);
+        snapshot.apply(parse::object(&policy).unwrap().0);
+        assert_eq!(previews.of(&snapshot, &ours).would_cut, 1, "as it was");
+        previews.clear();
+        assert_eq!(previews.of(&snapshot, &ours).would_cut, 1, "it goes");
     }
 }

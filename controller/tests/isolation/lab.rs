@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Of the first replica's health.
 const FIRST_PORT: u16 = 9450;
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_millis(20);
 
 pub struct Lab<'a> {

@@ -297,17 +297,17 @@ pub async fn preview(lab: &Lab<'_>) -> Result<()> {
     lab.until_sources(ns, "-").await?;
     lab.until_condition(ns, None, "Ready", "False Preview")
         .await?;
-    let object = lab
-        .get("NamespaceIsolation", ns, "default")
-        .await?
-        .context("gone")?;
-    let preview = &object["status"]["preview"];
     // Ours is cut off from the client, and from whatever else there is.
-    ensure!(preview["wouldCut"].as_u64() >= Some(1), "{preview}");
-    ensure!(
-        !preview.to_string().contains("other"),
-        "no names of others: {preview}"
-    );
+    lab.until("the client is counted, and not named", async |lab| {
+        let object = lab.get("NamespaceIsolation", ns, "default").await?;
+        let preview = &object.context("gone")?["status"]["preview"];
+        ensure!(
+            !preview.to_string().contains("other"),
+            "no names of others: {preview}"
+        );
+        Ok(preview["wouldCut"].as_u64() >= Some(1))
+    })
+    .await?;
     lab.isolate(ns, json!({})).await?;
     lab.until_condition(ns, None, "Ready", "True Rendered")
         .await?;

@@ -93,10 +93,12 @@ impl Desk {
         let previewed = isolation.is_some_and(|i| i.spec.mode == Mode::Preview);
         let preview = match &rendered {
             Some(rendered) if previewed => {
+                let store = self.cluster.store();
+                let preview = self.previews.of(store.snapshot(), &rendered.policy);
+                // After it: by then the index is too old, and is made anew.
                 let again = Instant::now() + preview::AGE;
                 self.waiting.insert(Name::clone(namespace), again);
-                let store = self.cluster.store();
-                Some(self.previews.of(store.snapshot(), rendered))
+                Some(preview)
             }
             _ => None,
         };
