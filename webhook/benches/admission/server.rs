@@ -48,6 +48,8 @@ impl Server {
         let here = folder.display();
         let started = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_ringfence-webhook"))
+            // As manifests/base sets it.
+            .env("MIMALLOC_PURGE_DELAY", "10")
             .arg(format!("--tls-cert={here}/tls.crt"))
             .arg(format!("--tls-key={here}/tls.key"))
             .arg(format!("--kubeconfig={here}/kubeconfig"))
