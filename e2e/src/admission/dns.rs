@@ -6,7 +6,7 @@ use crate::patience::within;
 use anyhow::{Context, Result, ensure};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, Question, RCODE, TYPE};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ impl Dns {
             process.check_running()?;
             let ready = host.netns.run(|| {
                 let stream = std::net::TcpStream::connect("127.0.0.1:8181");
-                Ok(stream.is_ok_and(is_ready))
+                Ok(stream.is_ok_and(is_ready) && is_listening())
             })?;
             ensure!(ready, "its log ends:\n{}", process.log_tail(20));
             Ok(true)
@@ -71,6 +71,13 @@ impl Dns {
     pub fn check_running(&mut self) -> Result<()> {
         self.process.check_running()
     }
+}
+
+/// It says that it is ready a moment before it listens. Whatever it answers will do.
+fn is_listening() -> bool {
+    let own = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let answers = |tcp| !matches!(lookup(own, PORT, "ready", tcp), Ok(Lookup::Silence));
+    answers(false) && answers(true)
 }
 
 fn is_ready(mut stream: std::net::TcpStream) -> bool {
