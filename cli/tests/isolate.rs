@@ -7,10 +7,11 @@ use ringfence_e2e::controlplane::{self, Applier, ControlPlane, Identity, Options
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{PodKind, Topology, World};
 use ringfence_e2e::objects::documents;
+use ringfence_e2e::patience::within;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Until a definition of a kind, or a right, counts.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -148,19 +149,14 @@ impl Lab<'_> {
     /// Runs it until it succeeds and says `wanted` on standard error: a kind, or a guard, that
     /// was defined a moment ago counts soon. Returns standard output.
     fn in_time(&self, who: &Path, args: &[&str], wanted: &[&str]) -> Result<String> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let done = self.ends(0, who, args).and_then(|(out, error)| {
-                let said = wanted.iter().all(|text| error.contains(text));
-                ensure!(said, "{args:?} did not say {wanted:?}: {error:?}");
-                Ok(out)
-            });
-            match done {
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-                done => return done,
-            }
-        }
+        let mut said = String::new();
+        within(PATIENCE, &format!("{args:?} says {wanted:?}"), || {
+            let (out, error) = self.ends(0, who, args)?;
+            ensure!(wanted.iter().all(|text| error.contains(text)), "{error:?}");
+            said = out;
+            Ok(true)
+        })?;
+        Ok(said)
     }
 
     fn without_the_custom_resources(&self) -> Result<()> {
@@ -250,11 +246,10 @@ impl Lab<'_> {
             self.apply(&definition(group, kind, plural, scope).to_string())?;
         }
         self.apply("{apiVersion: v1, kind: Namespace, metadata: {name: kubesphere-system}}")?;
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.apply_file("tests/isolation/kubesphere.yaml") {
-            ensure!(Instant::now() < deadline, "{error:#}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        within(PATIENCE, "KubeSphere's kinds are served", || {
+            let applied = self.apply_file("tests/isolation/kubesphere.yaml");
+            applied.map(|()| true)
+        })?;
         let (out, error) = self.ends(0, &self.admin, &["migrate", "kubesphere", "--apply"])?;
         let expected = "\
 IsolationConfig default applied
