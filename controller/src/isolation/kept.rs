@@ -19,6 +19,8 @@ pub struct Kept<T> {
     listed: Option<BTreeSet<ObjectKey>>,
     /// How often they have been listed.
     lists: u64,
+    /// The latest version that the watch has brought.
+    reached: Option<u128>,
     /// Why they cannot be read now.
     problem: Option<String>,
 }
@@ -40,6 +42,7 @@ impl<T> Default for Kept<T> {
             looks: 0,
             listed: None,
             lists: 0,
+            reached: None,
             problem: None,
         }
     }
@@ -103,6 +106,7 @@ impl<T: Decides> Kept<T> {
             Err(error) => return self.failed(&error),
         };
         self.problem = None;
+        self.reach(&event);
         match event {
             watcher::Event::Apply(object) => {
                 let key = key(&object);
@@ -166,17 +170,39 @@ impl<T: Decides> Kept<T> {
         changed
     }
 
-    /// Puts what the API server answered to a write of ours.
-    pub fn wrote(&mut self, key: &ObjectKey, object: T) {
-        // A watch that has seen it deleted is right.
-        if let Some(known) = self.objects.get_mut(key) {
-            *known = object;
+    fn reach<K: Resource>(&mut self, event: &watcher::Event<K>) {
+        match event {
+            // A restored cluster counts from further back.
+            watcher::Event::Init => self.reached = None,
+            watcher::Event::Apply(object)
+            | watcher::Event::Delete(object)
+            | watcher::Event::InitApply(object) => {
+                let version = object.meta().resource_version.as_deref();
+                self.reached = self.reached.max(version.and_then(number));
+            }
+            watcher::Event::InitDone => {}
+        }
+    }
+
+    /// Whether the watch has come as far as this version. Whatever it has brought of any
+    /// object is then as late as an answer of this version, or later.
+    fn has_reached(&self, version: &str) -> bool {
+        number(version).is_some_and(|version| Some(version) <= self.reached)
+    }
+
+    /// Puts what the API server answered to a write of ours, in this version. Where the watch
+    /// was faster it is right: it may have brought what somebody has done since.
+    pub fn wrote(&mut self, key: &ObjectKey, version: &str, object: T) {
+        if self.objects.contains_key(key) {
+            self.created(key, version, object);
         }
     }
 
     /// The same for an object that may be new.
-    pub fn created(&mut self, key: ObjectKey, object: T) {
-        self.objects.insert(key, object);
+    pub fn created(&mut self, key: &ObjectKey, version: &str, object: T) {
+        if !self.has_reached(version) {
+            self.objects.insert(key.clone(), object);
+        }
     }
 
     /// After a deletion of ours.
@@ -217,6 +243,12 @@ impl<T: Decides> Kept<T> {
     }
 }
 
+/// Versions of one kind are numbers that grow: so the API promises since Kubernetes 1.35, and
+/// so etcd has always counted.
+fn number(version: &str) -> Option<u128> {
+    version.parse().ok()
+}
+
 /// Namespace and name.
 pub fn key<K: Resource>(object: &K) -> ObjectKey {
     let metadata = object.meta();
@@ -231,6 +263,7 @@ mod tests {
     use super::*;
     use kube::api::PartialObjectMeta;
     use kube::runtime::watcher::Event;
+    use test_case::test_case;
 
     type Pod = PartialObjectMeta<k8s_openapi::api::core::v1::Pod>;
 
@@ -287,6 +320,45 @@ mod tests {
         kept.look_begins();
         assert_eq!(kept.release(), [ObjectKey::new("", "b")]);
         assert!(!kept.lingers() && kept.get("", "c").is_some());
+    }
+
+    fn at(name: &str, version: &str) -> Pod {
+        let mut object = named(name);
+        object.metadata.resource_version = Some(version.to_owned());
+        object
+    }
+
+    fn version(kept: &Kept<Pod>) -> Option<&str> {
+        kept.get("", "a")?.metadata.resource_version.as_deref()
+    }
+
+    #[test_case("9", "10", "10"; "it is the first to say")]
+    #[test_case("10", "10", "10"; "the watch has said so")]
+    #[test_case("11", "10", "11"; "somebody has changed it since")]
+    #[test_case("11", "x", "x"; "nobody knows")]
+    fn an_answer_counts_where_the_watch_is_behind(watched: &str, answer: &str, expected: &str) {
+        let key = ObjectKey::new("", "a");
+        for put in [Kept::wrote, Kept::created] {
+            let mut kept = Kept::default();
+            note(&mut kept, Event::Apply(at("a", watched)));
+            put(&mut kept, &key, answer, at("a", answer));
+            assert_eq!(version(&kept), Some(expected));
+        }
+    }
+
+    #[test]
+    fn an_answer_brings_nothing_back() {
+        let (mut kept, key) = (Kept::default(), ObjectKey::new("", "a"));
+        kept.wrote(&key, "10", at("a", "10"));
+        assert_eq!(version(&kept), None, "a status of nothing");
+        kept.created(&key, "10", at("a", "10"));
+        assert_eq!(version(&kept), Some("10"), "it is new");
+        note(&mut kept, Event::Delete(at("a", "12")));
+        kept.created(&key, "11", at("a", "11"));
+        assert_eq!(version(&kept), None, "somebody has deleted it since");
+        note(&mut kept, Event::Init);
+        kept.created(&key, "5", at("a", "5"));
+        assert_eq!(version(&kept), Some("5"), "a restored cluster");
     }
 
     #[test]

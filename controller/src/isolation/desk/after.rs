@@ -10,6 +10,7 @@ use crate::isolation::notices::{Notice, Reason};
 use crate::isolation::owned::Owned;
 use crate::isolation::report::notice;
 use crate::metrics::{Isolated, Trouble};
+use kube::ResourceExt;
 use ringfence_api::SINGLETON;
 use ringfence_policy::model::ObjectKey;
 use tokio::time::Instant;
@@ -67,14 +68,18 @@ impl Desk {
         self.policies.insert(Name::clone(namespace));
         let key = ObjectKey::new(Name::clone(namespace), ringfence_isolation::POLICY);
         if let Some(policy) = object.as_deref().and_then(Owned::read) {
-            self.seen.policies.created(key.clone(), policy);
+            let version = policy.version.clone();
+            self.seen.policies.created(&key, &version, policy);
         }
         let isolation = self.seen.isolation(namespace);
         let reason = match &duty {
             Duty::Nothing | Duty::Foreign | Duty::Enable(_) => return,
-            Duty::Disable(..) => {
-                let key = ObjectKey::new(Name::clone(namespace), SINGLETON);
-                self.seen.isolations.deleted(&key);
+            Duty::Disable(uid, _) => {
+                // What somebody has made since stays.
+                if isolation.and_then(ResourceExt::uid).as_ref() == Some(uid) {
+                    let key = ObjectKey::new(Name::clone(namespace), SINGLETON);
+                    self.seen.isolations.deleted(&key);
+                }
                 return;
             }
             Duty::Create(_) => Reason::Enabled,
@@ -106,7 +111,9 @@ impl Desk {
             self.notices
                 .tell(Notice::of_namespace(reason, namespace, note));
         }
-        if matches!(duty, Duty::Delete(..)) {
+        if let Duty::Delete(uid, _) = &duty
+            && self.seen.policy(namespace).is_some_and(|p| p.uid == *uid)
+        {
             self.seen.policies.deleted(&key);
         }
         self.remember(namespace, duty);
@@ -134,10 +141,13 @@ impl Desk {
             return;
         };
         for rule in rules {
-            self.seen.rules.wrote(&key(&rule), rule);
+            let version = rule.resource_version().unwrap_or_default();
+            self.seen.rules.wrote(&key(&rule), &version, rule);
         }
         if let Some(isolation) = isolation {
-            self.seen.isolations.wrote(&key(&*isolation), *isolation);
+            let version = isolation.resource_version().unwrap_or_default();
+            let key = key(&*isolation);
+            self.seen.isolations.wrote(&key, &version, *isolation);
         }
         for notice in notices {
             self.notices.tell(notice);

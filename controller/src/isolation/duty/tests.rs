@@ -52,14 +52,14 @@ fn seen(
     note: NamespaceNote,
 ) -> Seen {
     let mut seen = Seen::default();
-    seen.namespaces.created(ObjectKey::new("", NS), note);
+    seen.namespaces.created(&ObjectKey::new("", NS), "1", note);
     if let Some(isolation) = isolation {
         let key = ObjectKey::new(NS, SINGLETON);
-        seen.isolations.created(key, isolation.clone());
+        seen.isolations.created(&key, "1", isolation.clone());
     }
     if let Some(policy) = policy {
         let key = ObjectKey::new(NS, ringfence_isolation::POLICY);
-        seen.policies.created(key, policy);
+        seen.policies.created(&key, "1", policy);
     }
     seen
 }
