@@ -47,10 +47,8 @@ demo: setup build ## two nodes, a shop, its policies: who could reach whom, befo
 
 # The generated cases (some 240) are left to `make e2e`: this is to end within five minutes.
 .PHONY: test
-test: setup build $(if $(CI),browser) ## unit, property and integration tests, then packets on namespaces
-	cargo test --workspace
-	$(E2E) run --objects folder --pods in-turn $(or $(CASE),--without generated)
-	$(E2E) self-test --pods in-turn upstream kube-router
+test: setup build $(if $(CI),browser) ## unit, property and integration tests, and packets on namespaces (CASE=...)
+	@scripts/test.sh $(CASE)
 
 .PHONY: controlplane
 controlplane: ## build kube-apiserver, etcd, kube-controller-manager, kube-proxy (needs Go)
