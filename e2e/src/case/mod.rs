@@ -64,6 +64,8 @@ pub struct Case {
     pub webhook: bool,
     /// Runs with this source of objects only.
     pub only: Option<ObjectsKind>,
+    /// Why no cluster can play it.
+    pub only_here: Option<&'static str>,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -89,6 +91,7 @@ impl Case {
             flags: Vec::new(),
             webhook: false,
             only: None,
+            only_here: None,
             steps: Vec::new(),
         }
     }
@@ -174,6 +177,12 @@ impl Case {
     /// With one source of objects only.
     pub fn only(mut self, kind: ObjectsKind) -> Self {
         self.only = Some(kind);
+        self
+    }
+
+    /// Not on a cluster, and why.
+    pub fn only_here(mut self, reason: &'static str) -> Self {
+        self.only_here = Some(reason);
         self
     }
 

@@ -16,6 +16,9 @@ const OWN_ADDRESSES: [&str; 3] = ["10.102.123.", "fd00:10:", "fd00:102:"];
 /// Why a case cannot be played on this cluster.
 pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
     let needs = |what: &str| Some(format!("{what}; --fabric netns plays it"));
+    if let Some(reason) = case.only_here {
+        return needs(reason);
+    }
     if case.webhook
         && let Some(reason) = lab.installed().hides_webhook()
     {
