@@ -192,17 +192,25 @@ impl<T: Decides> Kept<T> {
 
     /// Puts what the API server answered to a write of ours, in this version. Where the watch
     /// was faster it is right: it may have brought what somebody has done since.
-    pub fn wrote(&mut self, key: &ObjectKey, version: &str, object: T) {
-        if self.objects.contains_key(key) {
-            self.created(key, version, object);
+    ///
+    /// Whether that decides otherwise than what was known: somebody has changed the rest of
+    /// the object meanwhile, and the watch will bring nothing new.
+    pub fn wrote(&mut self, key: &ObjectKey, version: &str, object: T) -> bool {
+        let known = self.objects.get(key);
+        let changed = known.is_some_and(|known| !known.same(&object));
+        if known.is_some() && self.created(key, version, object) {
+            return changed;
         }
+        false
     }
 
-    /// The same for an object that may be new.
-    pub fn created(&mut self, key: &ObjectKey, version: &str, object: T) {
-        if !self.has_reached(version) {
+    /// The same for an object that may be new; whether it was put.
+    pub fn created(&mut self, key: &ObjectKey, version: &str, object: T) -> bool {
+        let news = !self.has_reached(version);
+        if news {
             self.objects.insert(key.clone(), object);
         }
+        news
     }
 
     /// After a deletion of ours.
@@ -268,8 +276,8 @@ mod tests {
     type Pod = PartialObjectMeta<k8s_openapi::api::core::v1::Pod>;
 
     impl Decides for Pod {
-        fn same(&self, _: &Self) -> bool {
-            true
+        fn same(&self, other: &Self) -> bool {
+            self.metadata.labels == other.metadata.labels
         }
     }
 
@@ -344,6 +352,24 @@ mod tests {
             put(&mut kept, &key, answer, at("a", answer));
             assert_eq!(version(&kept), Some(expected));
         }
+    }
+
+    #[test]
+    fn what_somebody_changed_meanwhile_comes_with_an_answer() {
+        let (mut kept, key) = (Kept::default(), ObjectKey::new("", "a"));
+        note(&mut kept, Event::Apply(at("a", "1")));
+        assert!(!kept.wrote(&key, "2", at("a", "2")));
+        let edited = |version: &str| {
+            let mut object = at("a", version);
+            object.metadata.labels = Some([("edited".to_owned(), String::new())].into());
+            object
+        };
+        assert!(
+            kept.wrote(&key, "4", edited("4")),
+            "an edit, and our status"
+        );
+        assert_eq!(note(&mut kept, Event::Apply(edited("3"))), [""; 0]);
+        assert!(!kept.wrote(&key, "2", at("a", "2")), "not put");
     }
 
     #[test]

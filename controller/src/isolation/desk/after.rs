@@ -142,12 +142,19 @@ impl Desk {
         };
         for rule in rules {
             let version = rule.resource_version().unwrap_or_default();
-            self.seen.rules.wrote(&key(&rule), &version, rule);
+            let key = key(&rule);
+            if self.seen.rules.wrote(&key, &version, rule) {
+                let rule = self.seen.rules.get(&key.namespace, &key.name);
+                self.about.note(&key, rule);
+                self.policies.insert(key.namespace);
+            }
         }
         if let Some(isolation) = isolation {
             let version = isolation.resource_version().unwrap_or_default();
             let key = key(&*isolation);
-            self.seen.isolations.wrote(&key, &version, *isolation);
+            if self.seen.isolations.wrote(&key, &version, *isolation) {
+                self.policies.insert(key.namespace);
+            }
         }
         for notice in notices {
             self.notices.tell(notice);
