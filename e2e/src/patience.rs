@@ -1,6 +1,6 @@
 //! Waiting for something that is about to happen, and never longer than it may take.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
 /// How long something may take that usually takes milliseconds.
@@ -41,6 +41,26 @@ pub fn within(
     }
 }
 
+/// Looks until `so` says so. Unlike [`within`]'s, an error of it is the end: it says what never
+/// may be on the way, and what cannot be looked at.
+///
+/// # Errors
+/// As `so`, or when the time is over.
+pub async fn until(
+    patience: Duration,
+    what: &str,
+    mut so: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    while !so().await.with_context(|| what.to_owned())? {
+        if Instant::now() >= deadline {
+            bail!("{what}: not after {patience:?}");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +76,21 @@ mod tests {
         let never = within(Duration::ZERO, "a cluster", || bail!("no node is ready"));
         let text = format!("{:#}", never.unwrap_err());
         assert_eq!(text, "a cluster: not after 0ns: no node is ready");
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_on_the_way_is_the_end() {
+        let mut looks = 0;
+        let violated = until(PATIENCE, "isolated", async || {
+            looks += 1;
+            if looks == 2 {
+                bail!("open meanwhile")
+            }
+            Ok(looks == 3)
+        });
+        let text = format!("{:#}", violated.await.unwrap_err());
+        assert_eq!(text, "isolated: open meanwhile");
+        let never = until(Duration::ZERO, "a cluster", async || Ok(false)).await;
+        assert_eq!(never.unwrap_err().to_string(), "a cluster: not after 0ns");
     }
 }

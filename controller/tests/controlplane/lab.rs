@@ -3,7 +3,7 @@
 
 use crate::hook::{self, Hook};
 use crate::overlays;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
@@ -13,13 +13,14 @@ use kube::api::{
 use ringfence_e2e::controlplane::{Applier, ControlPlane, Identity, Options, Programs};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{Process, World};
+use ringfence_e2e::patience;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const NAMESPACE: &str = "ringfence-system";
 pub const SECRET: &str = "ringfence-webhook-tls";
@@ -30,7 +31,6 @@ const PORT: u16 = 9443;
 /// Of the first replica's health.
 const FIRST_PORT: u16 = 9450;
 const PATIENCE: Duration = Duration::from_mins(1);
-const LOOK: Duration = Duration::from_millis(20);
 
 pub struct Lab<'a> {
     replicas: BTreeMap<String, Process>,
@@ -153,24 +153,19 @@ impl<'a> Lab<'a> {
         Ok(path)
     }
 
-    /// Looks until it is so.
+    /// Looks until it is so; says what the webhook configurations are if it never is.
     pub async fn until(&self, what: &str, so: impl AsyncFn(&Self) -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !so(self).await? {
-            if Instant::now() > deadline {
-                let kinds = [
-                    "ValidatingWebhookConfiguration",
-                    "MutatingWebhookConfiguration",
-                ];
-                let mut state = String::new();
-                for kind in kinds {
-                    state += &self.configuration(kind).await?.to_string();
-                }
-                bail!("not within {PATIENCE:?}: {what}\n{state}");
-            }
-            tokio::time::sleep(LOOK).await;
+        let Err(error) = patience::until(PATIENCE, what, async || so(self).await).await else {
+            return Ok(());
+        };
+        let mut state = String::new();
+        for kind in [
+            "ValidatingWebhookConfiguration",
+            "MutatingWebhookConfiguration",
+        ] {
+            state += &self.configuration(kind).await?.to_string();
         }
-        Ok(())
+        Err(error.context(state))
     }
 
     pub fn api(&self, version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {

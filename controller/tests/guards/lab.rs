@@ -8,15 +8,15 @@ use kube::api::{
 use ringfence_e2e::controlplane::{Applier, ControlPlane, Identity, Options, Programs};
 use ringfence_e2e::fabric::World;
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
+use ringfence_e2e::patience;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const OWNED: &str = "ringfence-isolation";
 const PATIENCE: Duration = Duration::from_mins(1);
-const LOOK: Duration = Duration::from_millis(20);
 
 pub struct Lab {
     pub applier: Applier,
@@ -129,14 +129,7 @@ impl Lab {
 
     /// Looks until it is so.
     pub async fn until(&self, what: &str, so: impl AsyncFn(&Self) -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !so(self).await? {
-            if Instant::now() > deadline {
-                bail!("not within {PATIENCE:?}: {what}");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
+        patience::until(PATIENCE, what, async || so(self).await).await
     }
 }
 

@@ -8,16 +8,16 @@ use kube::api::{
 use ringfence_e2e::controlplane::{Applier, ControlPlane, Identity, Options, Programs};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{Process, World};
+use ringfence_e2e::patience;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Of the first replica's health.
 const FIRST_PORT: u16 = 9450;
 const PATIENCE: Duration = Duration::from_mins(2);
-const LOOK: Duration = Duration::from_millis(20);
 
 pub struct Lab<'a> {
     replicas: BTreeMap<String, Process>,
@@ -134,14 +134,7 @@ impl<'a> Lab<'a> {
 
     /// Looks until it is so.
     pub async fn until(&self, what: &str, so: impl AsyncFn(&Self) -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !so(self).await.with_context(|| what.to_owned())? {
-            if Instant::now() > deadline {
-                bail!("not within {PATIENCE:?}: {what}");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
+        patience::until(PATIENCE, what, async || so(self).await).await
     }
 
     pub fn api(&self, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
