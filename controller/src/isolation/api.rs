@@ -7,10 +7,11 @@ use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
 };
 use kube::core::NamespaceResourceScope;
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use ringfence_api::NamespaceIsolation;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,23 +109,48 @@ impl Server {
             .map(drop)
     }
 
-    /// Replaces the fields of a status that stand in `status`.
-    pub async fn status<K>(&self, namespace: &str, name: &str, status: &Value) -> Result<K, Refusal>
+    /// Writes the status that an object carries, beside whatever has become of its other
+    /// fields since it was seen; the object as it is then.
+    pub async fn status<K>(&self, object: &K) -> Result<K, Refusal>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
+            + Serialize
             + DeserializeOwned
             + Debug,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let name = object.name_any();
+        // Nobody closes it.
+        let _turn = self.statuses.acquire().await;
+        // A replacement is less work for the API server than a patch, which it would have to
+        // carry out; thousands are written when a controller starts.
+        let parameters = PostParams {
+            field_manager: Some(CONTROLLER.to_owned()),
+            ..PostParams::default()
+        };
+        match asked(api.replace_status(&name, &parameters, object)).await {
+            // What another writes into other fields at the same time is no reason to wait.
+            Err(Refusal::Changed(_)) => {}
+            answer => return answer,
+        }
         let parameters = PatchParams {
             field_manager: Some(CONTROLLER.to_owned()),
             ..PatchParams::default()
         };
-        // Nobody closes it.
-        let _turn = self.statuses.acquire().await;
-        asked(api.patch_status(name, &parameters, &Patch::Merge(status))).await
+        let patch = Patch::Json::<()>(only_status(object)?);
+        asked(api.patch_status(&name, &parameters, &patch)).await
     }
+}
+
+/// Replaces a status, whatever stands there.
+fn only_status(object: &impl Serialize) -> Result<json_patch::Patch, Refusal> {
+    let patch = serde_json::to_value(object).and_then(|mut object| {
+        let status = object["status"].take();
+        serde_json::from_value(json!([{"op": "add", "path": "/status", "value": status}]))
+    });
+    patch.map_err(|error| Refusal::Failed(error.to_string()))
 }
 
 fn seen(uid: &str, version: &str) -> DeleteParams {
@@ -162,7 +188,11 @@ fn refusal(error: &kube::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
     use kube::core::Status;
+    use ringfence_api::IsolationRule;
+    use std::sync::Mutex;
     use test_case::test_case;
 
     fn api(code: u16, cause: &str) -> kube::Error {
@@ -180,5 +210,63 @@ mod tests {
     #[test_case(409, "", &Refusal::Changed("no (409)".into()); "a conflict")]
     fn refusals(code: u16, cause: &str, expected: &Refusal) {
         assert_eq!(refusal(&api(code, cause)), *expected);
+    }
+
+    fn rule(version: &str, status: &Value) -> Value {
+        json!({
+            "apiVersion": "ringfence.dev/v1alpha1", "kind": "IsolationRule",
+            "metadata": {"namespace": "own", "name": "a", "resourceVersion": version},
+            "spec": {"direction": "Ingress", "peer": {"namespace": "friend"}},
+            "status": status,
+        })
+    }
+
+    type Sent = Arc<Mutex<Vec<(Method, Value)>>>;
+
+    /// A client of a server that has the rule in version 2, and what was sent to it.
+    fn server() -> (Client, Sent) {
+        let sent = Sent::default();
+        let log = sent.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let log = log.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                assert!(
+                    parts
+                        .uri
+                        .path()
+                        .ends_with("/namespaces/own/isolationrules/a/status")
+                );
+                let body: Value = serde_json::from_slice(&body.collect_bytes().await?)?;
+                let old = parts.method == Method::PUT && body["metadata"]["resourceVersion"] != "2";
+                log.lock().unwrap().push((parts.method, body));
+                let answer = if old {
+                    json!({"kind": "Status", "status": "Failure", "message": "no", "code": 409})
+                } else {
+                    rule("3", &json!({"peer": "friend"}))
+                };
+                let body = Body::from(serde_json::to_vec(&answer)?);
+                let code = if old { 409 } else { 200 };
+                Ok::<_, tower::BoxError>(Response::builder().status(code).body(body)?)
+            }
+        });
+        (Client::new(service, "own"), sent)
+    }
+
+    #[test_case("2", &[Method::PUT]; "the version that is there")]
+    #[test_case("1", &[Method::PUT, Method::PATCH]; "somebody was faster")]
+    #[tokio::test]
+    async fn a_status_is_written_whoever_else_writes(version: &str, methods: &[Method]) {
+        let (client, sent) = server();
+        let status = json!({"peer": "friend"});
+        let object: IsolationRule = serde_json::from_value(rule(version, &status)).unwrap();
+        let written = Server::new(client).status(&object).await.unwrap();
+        assert_eq!(written.resource_version().as_deref(), Some("3"));
+        let sent = sent.lock().unwrap();
+        assert!(sent.iter().map(|(method, _)| method).eq(methods));
+        if let Some((Method::PATCH, patch)) = sent.last() {
+            let expected = json!([{"op": "add", "path": "/status", "value": status}]);
+            assert_eq!(*patch, expected, "and nothing else of the object");
+        }
     }
 }

@@ -6,10 +6,9 @@ use super::notices::Notice;
 use super::watch::trim;
 use futures::{StreamExt, stream};
 use kube::api::DynamicObject;
-use ringfence_api::{IsolationRule, NamespaceIsolation, SINGLETON};
+use ringfence_api::{IsolationRule, NamespaceIsolation};
 use ringfence_isolation::POLICY;
 use ringfence_policy::model::Name;
-use serde_json::Value;
 
 /// What is to be written.
 #[derive(Debug)]
@@ -20,13 +19,13 @@ pub enum Job {
     Status(Vec<StatusWrite>, Vec<Notice>),
 }
 
-/// One status.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StatusWrite {
-    /// The rule; `None` for the `NamespaceIsolation`.
-    pub rule: Option<Name>,
-    /// `{"status": ...}`
-    pub patch: Value,
+/// An object as it was seen, with the status that it is to have.
+#[derive(Clone, Debug)]
+pub enum StatusWrite {
+    /// A rule.
+    Rule(Box<IsolationRule>),
+    /// What isolates the namespace.
+    Isolation(Box<NamespaceIsolation>),
 }
 
 /// What became of a job.
@@ -63,7 +62,7 @@ impl Job {
     pub async fn run(self, server: &Server, namespace: Name) -> Done {
         let (written, refusal) = match self {
             Self::Duty(duty) => carry_out(server, &namespace, duty).await,
-            Self::Status(writes, notices) => statuses(server, &namespace, writes, notices).await,
+            Self::Status(writes, notices) => statuses(server, writes, notices).await,
         };
         Done {
             namespace,
@@ -99,18 +98,17 @@ async fn carry_out(server: &Server, namespace: &str, duty: Duty) -> (Written, Op
 
 async fn statuses(
     server: &Server,
-    namespace: &str,
     writes: Vec<StatusWrite>,
     notices: Vec<Notice>,
 ) -> (Written, Option<Refusal>) {
-    let all = writes.iter().map(|write| status(server, namespace, write));
+    let all = writes.into_iter().map(|write| status(server, write));
     let mut all = stream::iter(all).buffer_unordered(STATUSES);
     let (mut rules, mut isolation) = (Vec::new(), None);
     let (mut refusal, mut refused) = (None, 0);
     while let Some(result) = all.next().await {
         match result {
-            Ok(Object::Rule(rule)) => rules.push(*rule),
-            Ok(Object::Isolation(object)) => isolation = Some(object),
+            Ok(StatusWrite::Rule(rule)) => rules.push(*rule),
+            Ok(StatusWrite::Isolation(object)) => isolation = Some(object),
             // Whoever is gone needs no status.
             Err(Refusal::Gone) => {}
             Err(why) => (refusal, refused) = (Some(why), refused + 1),
@@ -129,22 +127,18 @@ async fn statuses(
     (written, refusal)
 }
 
-/// Whose status was written, as it is now.
-enum Object {
-    Rule(Box<IsolationRule>),
-    Isolation(Box<NamespaceIsolation>),
-}
-
-async fn status(server: &Server, namespace: &str, write: &StatusWrite) -> Result<Object, Refusal> {
-    Ok(if let Some(name) = &write.rule {
-        let answer = server.status(namespace, name, &write.patch);
-        let mut rule: Box<IsolationRule> = Box::new(answer.await?);
-        trim(&mut *rule);
-        Object::Rule(rule)
-    } else {
-        let answer = server.status(namespace, SINGLETON, &write.patch);
-        let mut isolation: Box<NamespaceIsolation> = Box::new(answer.await?);
-        trim(&mut *isolation);
-        Object::Isolation(isolation)
+/// The object as it is after it.
+async fn status(server: &Server, write: StatusWrite) -> Result<StatusWrite, Refusal> {
+    Ok(match write {
+        StatusWrite::Rule(mut rule) => {
+            *rule = server.status(&*rule).await?;
+            trim(&mut *rule);
+            StatusWrite::Rule(rule)
+        }
+        StatusWrite::Isolation(mut isolation) => {
+            *isolation = server.status(&*isolation).await?;
+            trim(&mut *isolation);
+            StatusWrite::Isolation(isolation)
+        }
     })
 }

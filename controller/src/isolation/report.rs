@@ -15,8 +15,6 @@ use ringfence_isolation::conditions::{peer_allows, source_ip, widened};
 use ringfence_isolation::render::peer_text;
 use ringfence_isolation::{Condition, Outcome, Rendered, Statement, Status};
 use ringfence_policy::Snapshot;
-use ringfence_policy::model::Name;
-use serde_json::{Value, json};
 
 /// Names that an Event repeats.
 const NAMES: usize = 10;
@@ -72,10 +70,9 @@ pub fn report(view: &View) -> Report {
             peer: Some(peer_text(&rule.spec)),
         };
         if rule.status.as_ref() != Some(&status) {
-            report.writes.push(StatusWrite {
-                rule: Some(Name::clone(name)),
-                patch: patch(&status),
-            });
+            let mut rule = rule.clone();
+            rule.status = Some(status);
+            report.writes.push(StatusWrite::Rule(Box::new(rule)));
         }
     }
     let isolation = view.seen.isolation(view.namespace);
@@ -88,10 +85,10 @@ pub fn report(view: &View) -> Report {
         }
         let status = of_isolation(view, isolation, rendered, &source);
         if isolation.status.as_ref() != Some(&status) {
-            report.writes.push(StatusWrite {
-                rule: None,
-                patch: patch(&status),
-            });
+            let mut isolation = isolation.clone();
+            isolation.status = Some(status);
+            let write = StatusWrite::Isolation(Box::new(isolation));
+            report.writes.push(write);
         }
     }
     report
@@ -205,18 +202,6 @@ pub fn notice<K: Resource<DynamicType = ()>>(reason: Reason, about: &K, note: St
         regarding: about.object_ref(&()),
         note,
     }
-}
-
-/// A merge patch that replaces a status: fields that are not there are taken out.
-fn patch(status: &impl serde::Serialize) -> Value {
-    // A status is made of text and numbers: it always is JSON.
-    let mut status = serde_json::to_value(status).unwrap_or_default();
-    if let Value::Object(fields) = &mut status {
-        for field in ["preview", "egress", "rules"] {
-            fields.entry(field).or_insert(Value::Null);
-        }
-    }
-    json!({"status": status})
 }
 
 fn listed(names: &[&str]) -> String {

@@ -29,7 +29,7 @@ const ISOLATION: [fn() -> Value; 5] = [
         serde_json::json!({
             "apiGroups": ["ringfence.dev"],
             "resources": ["isolationrules/status", "namespaceisolations/status"],
-            "verbs": ["patch"],
+            "verbs": ["update", "patch"],
         })
     },
 ];
