@@ -9,9 +9,12 @@ use crate::fabric::{PodKind, Topology, World};
 use crate::{binaries, isolation};
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, pin_mut, stream};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, NotUsed, Object, Patch, PatchParams,
+};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -175,14 +178,30 @@ async fn status_writes(client: &Client) -> Result<f64> {
         .sum()
 }
 
+/// What of an object is decoded: the watches should cost next to nothing.
+type Watched = Object<NotUsed, Status>;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    name: String,
+    status: String,
+}
+
 /// Ends when so many objects of a kind are as they should be.
 async fn all(
     client: &Client,
     kind: &ApiResource,
     wanted: usize,
-    so: impl Fn(&DynamicObject) -> bool,
+    so: impl Fn(&Watched) -> bool,
 ) -> Result<()> {
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), kind);
+    let api: Api<Watched> = Api::all_with(client.clone(), kind);
     let objects = watcher(api, watcher::Config::default()).default_backoff();
     let objects = objects.applied_objects();
     pin_mut!(objects);
@@ -200,10 +219,10 @@ async fn all(
     Ok(())
 }
 
-fn is_ready(object: &DynamicObject) -> bool {
-    let conditions = object.data["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    conditions.any(|c| c["type"] == "Ready" && c["status"] == "True")
+fn is_ready(object: &Watched) -> bool {
+    let status = object.status.iter();
+    let mut conditions = status.flat_map(|status| &status.conditions);
+    conditions.any(|c| c.name == "Ready" && c.status == "True")
 }
 
 /// Namespaces that let some of the others in.
