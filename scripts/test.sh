@@ -8,16 +8,19 @@ cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- --without generated
 at_once=$(($(nproc) + 1))
 
-# FOLDER PROGRAM, a line for each, as cargo has built them.
+# Folder and program, a line for each, as cargo has built them. Between the two, and before
+# each argument, stands a tab: names may have blanks.
 programs() {
   cargo test --workspace --no-run --message-format=json-render-diagnostics |
-    sed -nE 's|.*"manifest_path":"([^"]*)/Cargo.toml".*"profile":\{[^}]*"test":true\}.*"executable":"([^"]*)".*|\1 \2|p'
+    sed -nE 's|.*"manifest_path":"([^"]*)/Cargo.toml".*"profile":\{[^}]*"test":true\}.*"executable":"([^"]*)".*|\1\t\2|p'
 }
 
-# one FOLDER PROGRAM [ARGUMENT ...]: as cargo would run it, and what it said in one piece.
+# One such line: as cargo would run it, and what it said in one piece.
 one() {
-  local folder=$1 said status=0
-  shift
+  local folder said words status=0
+  IFS=$'\t' read -ra words <<<"$1"
+  folder=${words[0]}
+  set -- "${words[@]:1}"
   said=$(mktemp)
   (cd "$folder" && CARGO_MANIFEST_DIR=$folder "$@") >"$said" 2>&1 </dev/null || status=$?
   {
@@ -36,13 +39,16 @@ trap 'rm -f "$lock"' EXIT
 
 built=$(programs)
 [ -n "$built" ] || { echo "test: cargo has named no test program" >&2; exit 1; }
-e2e="$root $root/target/debug/ringfence-e2e"
+e2e() {
+  local IFS=$'\t'
+  echo "$root"$'\t'"$root/target/debug/ringfence-e2e"$'\t'"$*"
+}
 {
   # First what takes longest. The second is the harness itself: it must turn red when nobody
   # enforces, when a rule is wrong and when a probe dies.
-  echo "$e2e run --objects folder --pods in-turn $*"
-  echo "$e2e self-test --pods in-turn upstream kube-router"
+  e2e run --objects folder --pods in-turn "$@"
+  e2e self-test --pods in-turn upstream kube-router
   echo "$built"
-} | xargs -P "$at_once" -L 1 bash -c 'one "$@"' one
+} | xargs -d '\n' -P "$at_once" -n 1 bash -c 'one "$1"' one
 
 cargo test --workspace --doc --quiet
