@@ -259,20 +259,8 @@ impl Index {
         namespaces: &'a NamespaceMatch,
         pods: &'a Selector,
     ) -> Box<dyn Iterator<Item = &'a Workload> + 'a> {
-        let requirements = pods.requirements().iter();
-        let labelled = requirements.filter_map(|r| self.labelled(r));
-        let matches = |w: &&Workload| pods.matches(&w.pod.labels);
-        match labelled.min_by_key(|places| places.len()) {
-            Some(places) if places.len() <= FEW => {
-                let there = |w: &&Workload| self.is_peer(own, namespaces, &w.pod.key.namespace);
-                let few = places.iter().map(|place| &self.workloads[*place]);
-                Box::new(few.filter(matches).filter(there))
-            }
-            _ => {
-                let names = self.namespaces(own, namespaces);
-                Box::new(names.flat_map(|name| self.workloads(name)).filter(matches))
-            }
-        }
+        let candidates = self.candidates(own, namespaces, pods);
+        self.among(candidates, own, namespaces, pods)
     }
 
     /// The workloads of which one value of a label is required; `None` where that does

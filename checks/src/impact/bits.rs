@@ -69,14 +69,24 @@ impl Bits {
         Some(word * WIDTH + bits.trailing_zeros() as usize)
     }
 
+    /// How many are in both.
+    pub fn count_both(&self, other: &Self) -> usize {
+        let words = self.0.iter().zip(&other.0);
+        words.map(|(a, b)| (a & b).count_ones() as usize).sum()
+    }
+
     /// The part in a range, counted from its beginning.
     pub fn part(&self, range: Range<usize>) -> Self {
         let mut part = Self::none(range.len());
-        for (at, number) in range.enumerate() {
-            if self.contains(number) {
-                part.insert(at..at + 1);
+        let (first, shift) = (range.start / WIDTH, range.start % WIDTH);
+        let word = |at: usize| self.0.get(at).copied().unwrap_or(0);
+        for (at, to) in (first..).zip(&mut part.0) {
+            *to = word(at) >> shift;
+            if shift > 0 {
+                *to |= word(at + 1) << (WIDTH - shift);
             }
         }
+        part.remove(range.len()..part.0.len() * WIDTH);
         part
     }
 
@@ -165,6 +175,7 @@ mod tests {
             let all = set(&left);
             prop_assert_eq!(left.count(), all.len());
             prop_assert_eq!(left.is_empty(), all.is_empty());
+            prop_assert_eq!(left.count_both(&right), (&all & &set(&right)).len());
             let inside = all.iter().filter(|n| part.contains(n));
             prop_assert_eq!(left.count_in(part.clone()), inside.clone().count());
             prop_assert_eq!(left.next(part.start), all.range(part.start..).next().copied());

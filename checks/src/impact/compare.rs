@@ -7,7 +7,7 @@ use super::reach::{Reach, When};
 use super::{Edit, Flows, Impact, Limits, NotComputed, Port, Row};
 use crate::Index;
 use ringfence_policy::model::Direction;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// What `edit` cuts and opens between the pods of `index`.
@@ -57,7 +57,7 @@ struct Say {
 
 /// Workloads with the same policies say the same: what they say, by the sets before and
 /// after, and by workload where ports' names matter.
-type Said = HashMap<(usize, usize, Option<usize>), Rc<Say>>;
+type Said = BTreeMap<(usize, usize, Option<usize>), Rc<Say>>;
 
 impl Comparison<'_> {
     fn affected(
@@ -87,16 +87,19 @@ impl Comparison<'_> {
     /// Flows to the pods whose ingress changes, also from those whose egress does.
     fn receivers(&mut self, to: &Affected, from: &Affected) -> Result<(), NotComputed> {
         let open = self.both_open(Direction::Egress, from);
+        let wanted = !from.groups.is_empty();
         for receiver in to.groups.iter().copied() {
             for port in &self.reach.ground.group(receiver).ports {
-                let reach = self.reach.reach(receiver, Direction::Ingress, *port)?;
+                let direction = Direction::Ingress;
+                let reach = self.reach.reach(receiver, direction, *port, wanted)?;
+                let Some(reach) = reach else { continue };
                 let mut asked = reach[0].clone();
                 asked.or(&reach[1]);
                 asked.and(&from.pods);
                 let mut differs = reach[0].clone();
                 differs.differ(&reach[1]);
                 asked.or(&differs);
-                self.settle(receiver, Direction::Ingress, *port, &reach, asked, &open)?;
+                self.settle(receiver, direction, *port, &reach, asked, &open)?;
             }
         }
         Ok(())
@@ -107,12 +110,14 @@ impl Comparison<'_> {
         let open = self.both_open(Direction::Ingress, to);
         for sender in from.groups.iter().copied() {
             for (port, reached) in &self.reach.ground.ports {
-                let reach = self.reach.reach(sender, Direction::Egress, *port)?;
+                let direction = Direction::Egress;
+                let reach = self.reach.reach(sender, direction, *port, false)?;
+                let Some(reach) = reach else { continue };
                 let mut asked = reach[0].clone();
                 asked.differ(&reach[1]);
                 asked.and(reached);
                 asked.minus(&to.pods);
-                self.settle(sender, Direction::Egress, *port, &reach, asked, &open)?;
+                self.settle(sender, direction, *port, &reach, asked, &open)?;
             }
         }
         Ok(())
@@ -139,12 +144,14 @@ impl Comparison<'_> {
         self.reach.spend(4 * asked.words())?;
         let mut free = asked.clone();
         free.and(open);
-        asked.minus(open);
-        for (which, only, but) in [(Which::Cut, 0, 1), (Which::Opened, 1, 0)] {
-            let mut pods = free.clone();
-            pods.and(&reach[only]);
-            pods.minus(&reach[but]);
-            self.tally(which, near, direction, port, &pods)?;
+        if !free.is_empty() {
+            asked.minus(open);
+            for (which, only, but) in [(Which::Cut, 0, 1), (Which::Opened, 1, 0)] {
+                let mut pods = free.clone();
+                pods.and(&reach[only]);
+                pods.minus(&reach[but]);
+                self.tally(which, near, direction, port, &pods)?;
+            }
         }
         let (mut at, mut said) = (0, Said::new());
         while let Some(pod) = asked.next(at) {
@@ -341,9 +348,8 @@ fn class(bits: &[Bits; 2], at: usize) -> usize {
 
 /// How many pods of each class.
 fn classes(bits: &[Bits; 2], length: usize) -> [u64; 4] {
-    let mut classes = [0; 4];
-    for at in 0..length {
-        classes[class(bits, at)] += 1;
-    }
-    classes
+    let [before, after] = bits;
+    let both = before.count_both(after);
+    let [before, after] = [before.count() - both, after.count() - both];
+    [length - before - after - both, before, after, both].map(|count| count as u64)
 }

@@ -4,7 +4,7 @@ use crate::Index;
 use ringfence_policy::model::{
     Direction, Labels, Name, NamespaceMatch, ObjectKey, Peer, Policy, Selector,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A change of a cluster: the objects that decide about packets as they will be. What is
@@ -69,6 +69,11 @@ impl Edit {
         let all = self.namespaces.iter();
         all.filter(|(_, labels)| selector.matches(labels))
             .map(|(name, _)| name)
+    }
+
+    /// The namespaces whose policies are edited.
+    pub(super) fn touched(&self) -> BTreeSet<&Name> {
+        self.policies.keys().map(|key| &key.namespace).collect()
     }
 
     /// The policies of a namespace as they will be.

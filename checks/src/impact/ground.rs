@@ -1,10 +1,12 @@
 //! What of a cluster stays as it is whatever the change: made once for an [`Index`].
 
 use super::bits::Bits;
+use super::rules::Set;
 use super::{End, Port};
 use crate::Index;
-use ringfence_policy::model::{Direction, IpBlock, Name, Pod, Protocol, TargetPort};
-use std::collections::BTreeMap;
+use ipnet::IpNet;
+use ringfence_policy::model::{Direction, IpBlock, Name, Pod, Policy, Protocol, TargetPort};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +27,10 @@ pub(crate) struct Ground {
     pub(super) ports: BTreeMap<Port, Bits>,
     /// The pods that no policy isolates, for ingress and for egress.
     open: [Bits; 2],
+    /// Policies that isolate the same workloads, and which ones each workload has, for
+    /// ingress and for egress.
+    sets: Vec<Set<Arc<Policy>>>,
+    set_of: Vec<[usize; 2]>,
 }
 
 /// The pods of a workload.
@@ -54,7 +60,10 @@ impl Ground {
             unaddressed: Bits::none(length),
             ports: BTreeMap::new(),
             open: [Bits::all(length), Bits::all(length)],
+            sets: Vec::new(),
+            set_of: Vec::with_capacity(members.len()),
         };
+        let mut known = HashMap::new();
         for (place, (workload, pods)) in index.all().zip(members).enumerate() {
             let first = ground.group_of.len();
             for (number, pod) in (first..).zip(&pods) {
@@ -66,6 +75,7 @@ impl Ground {
             }
             let range = first..ground.group_of.len();
             let ports = ports(index, &workload.pod);
+            let mut sets = [usize::MAX; 2];
             if !range.is_empty() {
                 for port in &ports {
                     let reached = ground.ports.entry(*port);
@@ -73,11 +83,20 @@ impl Ground {
                     reached.insert(range.clone());
                 }
                 for direction in [Direction::Ingress, Direction::Egress] {
-                    if is_isolated(index, &workload.pod, direction) {
+                    let policies = index.policies(&workload.pod.key.namespace).map(Arc::clone);
+                    let set = Set::of(&workload.pod, direction, policies);
+                    if !set.policies.is_empty() {
                         ground.open[direction as usize].remove(range.clone());
                     }
+                    let next = ground.sets.len();
+                    let number = *known.entry(set.identity()).or_insert(next);
+                    if number == next {
+                        ground.sets.push(set);
+                    }
+                    sets[direction as usize] = number;
                 }
             }
+            ground.set_of.push(sets);
             ground.groups.push(Group { range, ports });
         }
         ground.addresses.sort_unstable();
@@ -104,28 +123,48 @@ impl Ground {
         &self.open[direction as usize]
     }
 
-    /// The pods whose first address a block matches. Without an address, those that any
-    /// would do for.
-    pub fn within(&self, block: &IpBlock) -> Bits {
-        let mut bits = Bits::none(self.len());
-        let at = |net: &ipnet::IpNet| {
-            let (first, last) = (net.network(), net.broadcast());
-            let from = self.addresses.partition_point(|(ip, _)| *ip < first);
-            let to = self.addresses.partition_point(|(ip, _)| *ip <= last);
-            &self.addresses[from..to]
-        };
-        for (_, pod) in at(&block.cidr) {
-            bits.insert(*pod..pod + 1);
-        }
-        for except in &block.except {
-            for (_, pod) in at(except) {
-                bits.remove(*pod..pod + 1);
+    /// The sets of policies, by their number.
+    pub fn sets(&self) -> &[Set<Arc<Policy>>] {
+        &self.sets
+    }
+
+    /// The number of a workload's set. Only one with pods has any.
+    pub fn set_of(&self, place: usize, direction: Direction) -> usize {
+        self.set_of[place][direction as usize]
+    }
+
+    /// Adds the pods of a range whose first address a block matches to `found`, counted
+    /// from its beginning. Without an address, those that any would do for.
+    pub fn within(&self, block: &IpBlock, range: &Range<usize>, found: &mut Bits) {
+        let all = self.addressed(&block.cidr);
+        let mut holes: Vec<_> = block.except.iter().map(|e| self.addressed(e)).collect();
+        holes.sort_unstable_by_key(|hole| hole.start);
+        holes.push(all.end..all.end);
+        let mut from = all.start;
+        for hole in holes {
+            for (_, pod) in &self.addresses[from..hole.start.min(all.end).max(from)] {
+                if range.contains(pod) {
+                    let place = pod - range.start;
+                    found.insert(place..place + 1);
+                }
             }
+            from = hole.end.max(from);
         }
         if block.cidr.prefix_len() == 0 && block.except.is_empty() {
-            bits.or(&self.unaddressed);
+            found.or(&self.unaddressed.part(range.clone()));
         }
-        bits
+    }
+
+    /// Where the addresses of a network stand.
+    fn addressed(&self, net: &IpNet) -> Range<usize> {
+        let (first, last) = (net.network(), net.broadcast());
+        let from = self.addresses.partition_point(|(ip, _)| *ip < first);
+        let rest = &self.addresses[from..];
+        // Mostly there is none.
+        if rest.first().is_none_or(|(ip, _)| *ip > last) {
+            return from..from;
+        }
+        from..from + rest.partition_point(|(ip, _)| *ip <= last)
     }
 
     /// How many steps [`Self::within`] takes, at most.
@@ -153,13 +192,6 @@ fn ports(index: &Index, pod: &Pod) -> Vec<Port> {
         ports.push(None);
     }
     ports
-}
-
-fn is_isolated(index: &Index, pod: &Pod, direction: Direction) -> bool {
-    let mut policies = index.policies(&pod.key.namespace);
-    policies.any(|p| {
-        p.rules(direction).is_some() && !p.allow_only && p.pod_selector.matches(&pod.labels)
-    })
 }
 
 /// What a workload is called, by the labels that people give.

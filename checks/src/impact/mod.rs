@@ -21,6 +21,7 @@ mod compare;
 mod edit;
 mod ground;
 mod reach;
+mod rules;
 mod ways;
 
 pub use compare::compare;

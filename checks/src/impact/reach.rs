@@ -2,14 +2,14 @@
 
 use super::bits::Bits;
 use super::ground::is_named;
+use super::rules::{Piece, Set, Split};
 use super::{Edit, Ground, NotComputed, Port};
 use crate::Index;
 use crate::index::Workload;
 use ringfence_policy::model::{
-    Direction, NamespaceMatch, Peer, Pod, Policy, PortMatch, PortSpec, Protocol,
+    Direction, Name, NamespaceMatch, Peer, Pod, Policy, PortMatch, PortSpec, Protocol,
 };
-use std::collections::HashMap;
-use std::ptr;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Which of the two states.
@@ -19,32 +19,23 @@ pub(super) enum When {
     After,
 }
 
-/// Whom a policy's rules of one direction name, by the ports that they say.
-type Peers<'a> = HashMap<&'a [PortMatch], Bits>;
-
-/// Policies that isolate the same workloads in one direction.
-#[derive(Debug)]
-struct Set<'a> {
-    policies: Rc<[&'a Policy]>,
-    /// Some rule names a port: what it allows depends on the receiver.
-    names_ports: bool,
-}
-
 /// The policies of both states, and what they name; every look costs steps.
 pub(super) struct Reach<'a> {
     pub(super) index: &'a Index,
     pub(super) ground: &'a Ground,
     edit: &'a Edit,
+    /// The namespaces whose policies are edited.
+    touched: BTreeSet<&'a Name>,
     allowed: usize,
     steps: usize,
-    /// By the policy's address: one that is not changed is the same before and after, but
-    /// for namespaces that get other labels.
-    peers: HashMap<(*const Policy, Direction, When), Rc<Peers<'a>>>,
-    sets: Vec<Set<'a>>,
-    /// Sets by their direction and policies.
+    /// Sets that there will be; their numbers follow those of the ground's.
+    sets: Vec<Set<&'a Policy>>,
+    /// Their numbers, by [`Set::identity`].
     known: HashMap<(Direction, Vec<*const Policy>), usize>,
-    /// The set of each workload.
-    set_of: HashMap<(usize, Direction, When), usize>,
+    /// The set that a workload will have, where its namespace is touched.
+    set_of: HashMap<(usize, Direction), usize>,
+    /// By the sets before and after.
+    splits: HashMap<[usize; 2], Rc<Split<'a>>>,
 }
 
 impl<'a> Reach<'a> {
@@ -53,12 +44,13 @@ impl<'a> Reach<'a> {
             index,
             ground: index.ground(),
             edit,
+            touched: edit.touched(),
             allowed: steps,
             steps,
-            peers: HashMap::new(),
             sets: Vec::new(),
             known: HashMap::new(),
             set_of: HashMap::new(),
+            splits: HashMap::new(),
         }
     }
 
@@ -83,47 +75,48 @@ impl<'a> Reach<'a> {
         direction: Direction,
         when: When,
     ) -> Result<usize, NotComputed> {
-        let key = (group, direction, when);
-        if let Some(set) = self.set_of.get(&key) {
+        let before = self.ground.set_of(group, direction);
+        let pod = self.pod(group);
+        let namespace = &pod.key.namespace;
+        if when == When::Before || !self.touched.contains(namespace) {
+            return Ok(before);
+        }
+        if let Some(set) = self.set_of.get(&(group, direction)) {
             return Ok(*set);
         }
-        let pod = self.pod(group);
-        let namespace: &'a str = &pod.key.namespace;
         let mut looks = 0;
-        let isolates = |policy: &&'a Policy| {
-            looks += 1;
-            policy.rules(direction).is_some() && policy.pod_selector.matches(&pod.labels)
-        };
-        let mut policies: Vec<&'a Policy> = if when == When::Before {
-            let all = self.index.policies(namespace).map(AsRef::as_ref);
-            all.filter(isolates).collect()
-        } else {
-            let all = self.edit.policies(self.index, namespace);
-            all.filter(isolates).collect()
-        };
+        let policies = self.edit.policies(self.index, namespace);
+        let set = Set::of(pod, direction, policies.inspect(|_| looks += 1));
         self.spend(16 * (looks + 1))?;
-        // Those that only allow count where another one isolates.
-        if policies.iter().all(|policy| policy.allow_only) {
-            policies.clear();
+        let identity = set.identity();
+        let number = if identity == self.ground.sets()[before].identity() {
+            before
+        } else {
+            let next = self.ground.sets().len() + self.sets.len();
+            let number = *self.known.entry(identity).or_insert(next);
+            if number == next {
+                self.sets.push(set);
+            }
+            number
+        };
+        self.set_of.insert((group, direction), number);
+        Ok(number)
+    }
+
+    /// The policies of a set.
+    fn policies(&self, set: usize) -> Vec<&'a Policy> {
+        match self.ground.sets().get(set) {
+            Some(set) => set.policies.iter().map(AsRef::as_ref).collect(),
+            None => self.sets[set - self.ground.sets().len()].policies.clone(),
         }
-        let addresses = policies.iter().map(|p| ptr::from_ref(*p)).collect();
-        let next = self.sets.len();
-        let set = *self.known.entry((direction, addresses)).or_insert(next);
-        if set == next {
-            let mut rules = policies.iter().filter_map(|p| p.rules(direction));
-            let named = |p: &PortMatch| matches!(p.port, PortSpec::Named(_));
-            self.sets.push(Set {
-                names_ports: rules.any(|r| r.iter().any(|rule| rule.ports.iter().any(named))),
-                policies: policies.into(),
-            });
-        }
-        self.set_of.insert(key, set);
-        Ok(set)
     }
 
     /// Whether what a set allows depends on who receives.
     pub(super) fn names_ports(&self, set: usize) -> bool {
-        self.sets[set].names_ports
+        match self.ground.sets().get(set) {
+            Some(set) => set.names_ports,
+            None => self.sets[set - self.ground.sets().len()].names_ports,
+        }
     }
 
     /// Whether a set allows the same before and after.
@@ -131,66 +124,106 @@ impl<'a> Reach<'a> {
         !self.edit.relabels()
     }
 
-    /// The pods that the policies of a workload reach (or let in) on a port.
+    /// The pods that the policies of a workload reach (or let in) on a port, before and
+    /// after. `None`: the same ones, and nobody wants to know which.
     pub(super) fn reach(
         &mut self,
         group: usize,
         direction: Direction,
         port: Port,
-    ) -> Result<[Bits; 2], NotComputed> {
-        Ok([
-            self.reach_then(group, direction, port, When::Before)?,
-            self.reach_then(group, direction, port, When::After)?,
-        ])
+        wanted: bool,
+    ) -> Result<Option<[Bits; 2]>, NotComputed> {
+        let length = self.ground.len();
+        self.spend(length / 16 + 8)?;
+        let sets = [
+            self.set_of(group, direction, When::Before)?,
+            self.set_of(group, direction, When::After)?,
+        ];
+        let policies = sets.map(|set| self.policies(set));
+        let open = [policies[0].is_empty(), policies[1].is_empty()];
+        let split = self.split(sets, &policies, direction)?;
+        let ends = (group, direction, port);
+        let mut reached = [
+            self.named(&split.only[0], ends, When::Before)?,
+            self.named(&split.only[1], ends, When::After)?,
+        ];
+        if open[0] == open[1] && reached[0] == reached[1] && !wanted {
+            return Ok(None);
+        }
+        // Where there are labels to come, nothing is common.
+        let common = self.named(&split.common, ends, When::Before)?;
+        for (reached, open) in reached.iter_mut().zip(open) {
+            if open {
+                *reached = Bits::all(length);
+            } else {
+                reached.or(&common);
+            }
+        }
+        Ok(Some(reached))
     }
 
-    fn reach_then(
+    /// The rules of two sets, apart.
+    fn split(
         &mut self,
-        group: usize,
+        sets: [usize; 2],
+        policies: &[Vec<&'a Policy>; 2],
         direction: Direction,
-        port: Port,
+    ) -> Result<Rc<Split<'a>>, NotComputed> {
+        if let Some(split) = self.splits.get(&sets) {
+            return Ok(Rc::clone(split));
+        }
+        for policy in policies.iter().flatten() {
+            let rules = policy.rules(direction).unwrap_or_default().len();
+            self.spend(64 + 32 * rules)?;
+        }
+        let [before, after] = policies;
+        let split = Rc::new(Split::new([before, after], direction, self.is_steady()));
+        self.splits.insert(sets, Rc::clone(&split));
+        Ok(split)
+    }
+
+    /// Whom rules of a workload's policies name for a port.
+    fn named(
+        &mut self,
+        pieces: &[Piece<'a>],
+        (group, direction, port): (usize, Direction, Port),
         when: When,
     ) -> Result<Bits, NotComputed> {
         let length = self.ground.len();
-        let set = self.set_of(group, direction, when)?;
-        let policies = Rc::clone(&self.sets[set].policies);
-        if policies.is_empty() {
-            self.spend(length / 64)?;
-            return Ok(Bits::all(length));
-        }
         let mut reached = Bits::none(length);
-        for policy in policies.iter().copied() {
-            let peers = self.peers(policy, direction, when)?;
-            for (ports, bits) in peers.iter() {
-                self.spend(8 + 4 * ports.len())?;
-                if takes_number(ports, port) {
-                    self.spend(bits.words())?;
-                    reached.or(bits);
-                    continue;
-                }
-                for (protocol, number, name) in names(ports, port) {
-                    match direction {
-                        Direction::Ingress => {
-                            if is_named(self.pod(group), name, protocol, number) {
-                                self.spend(bits.words())?;
-                                reached.or(bits);
-                            }
+        for piece in pieces {
+            let ports = piece.ports;
+            self.spend(8 + 4 * ports.len())?;
+            if takes_number(ports, port) {
+                let bits = self.peers(piece, when)?;
+                self.spend(bits.words())?;
+                reached.or(bits);
+                continue;
+            }
+            for (protocol, number, name) in names(ports, port) {
+                match direction {
+                    Direction::Ingress => {
+                        if is_named(self.pod(group), name, protocol, number) {
+                            let bits = self.peers(piece, when)?;
+                            self.spend(bits.words())?;
+                            reached.or(bits);
                         }
-                        // Each peer has its own idea of the name.
-                        Direction::Egress => {
-                            self.spend(bits.words() + bits.count())?;
-                            let mut at = 0;
-                            while let Some(pod) = bits.next(at) {
-                                let far = self.ground.group_of(pod);
-                                let range = self.ground.group(far).range.clone();
-                                at = range.end;
-                                if is_named(self.pod(far), name, protocol, number) {
-                                    let mut some = bits.clone();
-                                    some.remove(0..range.start);
-                                    some.remove(range.end..length);
-                                    self.spend(2 * some.words())?;
-                                    reached.or(&some);
-                                }
+                    }
+                    // Each peer has its own idea of the name.
+                    Direction::Egress => {
+                        let bits = self.peers(piece, when)?;
+                        self.spend(bits.words() + bits.count())?;
+                        let mut at = 0;
+                        while let Some(pod) = bits.next(at) {
+                            let far = self.ground.group_of(pod);
+                            let range = self.ground.group(far).range.clone();
+                            at = range.end;
+                            if is_named(self.pod(far), name, protocol, number) {
+                                let mut some = bits.clone();
+                                some.remove(0..range.start);
+                                some.remove(range.end..length);
+                                self.spend(2 * some.words())?;
+                                reached.or(&some);
                             }
                         }
                     }
@@ -200,59 +233,51 @@ impl<'a> Reach<'a> {
         Ok(reached)
     }
 
-    /// Whom the rules of a policy name.
-    fn peers(
-        &mut self,
-        policy: &'a Policy,
-        direction: Direction,
-        when: When,
-    ) -> Result<Rc<Peers<'a>>, NotComputed> {
-        let key = (ptr::from_ref(policy), direction, when);
-        if let Some(peers) = self.peers.get(&key) {
-            return Ok(Rc::clone(peers));
+    /// Whom rules with the same ports name.
+    fn peers<'p>(&mut self, piece: &'p Piece<'a>, when: When) -> Result<&'p Bits, NotComputed> {
+        if let Some(bits) = piece.named.get() {
+            return Ok(bits);
         }
-        let length = self.ground.len();
-        let mut all = Peers::new();
-        for rule in policy.rules(direction).unwrap_or_default() {
-            // Sets are what takes memory.
-            self.spend(length / 8 + 64)?;
-            let none = || Bits::none(length);
-            let bits = all.entry(rule.ports.as_slice()).or_insert_with(none);
+        let (index, edit, ground) = (self.index, self.edit, self.ground);
+        let all = 0..ground.len();
+        // Sets are what takes memory.
+        self.spend(all.len() / 8)?;
+        let mut bits = Bits::none(all.len());
+        for (policy, rule) in piece.rules.iter().copied() {
+            self.spend(64)?;
             if rule.peers.is_empty() {
-                bits.insert(0..length);
+                bits.insert(all.clone());
             }
             for peer in &rule.peers {
                 match peer {
                     Peer::Block(block) => {
-                        self.spend(self.ground.cost_of(block))?;
-                        bits.or(&self.ground.within(block));
+                        self.spend(ground.cost_of(block))?;
+                        ground.within(block, &all, &mut bits);
                     }
                     Peer::Pods { namespaces, pods } => {
                         let own = &policy.key.namespace;
-                        let mut found = 0;
-                        for workload in self.index.matching(own, namespaces, pods) {
-                            found += 1;
+                        let candidates = index.candidates(own, namespaces, pods);
+                        self.spend(index.cost_of(&candidates, own, namespaces))?;
+                        for workload in index.among(candidates, own, namespaces, pods) {
+                            self.spend(4)?;
                             if !self.has_moved(when, namespaces, workload) {
-                                bits.insert(self.ground.group(workload.place).range.clone());
+                                bits.insert(ground.group(workload.place).range.clone());
                             }
                         }
                         if let (When::After, NamespaceMatch::Labels(selector)) = (when, namespaces)
                         {
-                            for name in self.edit.labelled_so(selector) {
-                                for workload in self.index.selected(name, pods) {
-                                    found += 1;
-                                    bits.insert(self.ground.group(workload.place).range.clone());
+                            for name in edit.labelled_so(selector) {
+                                for workload in index.selected(name, pods) {
+                                    self.spend(4)?;
+                                    bits.insert(ground.group(workload.place).range.clone());
                                 }
                             }
                         }
-                        self.spend(self.index.cost_of(own, namespaces, pods) + 4 * found)?;
                     }
                 }
             }
         }
-        let all = Rc::new(all);
-        self.peers.insert(key, Rc::clone(&all));
-        Ok(all)
+        Ok(piece.named.get_or_init(|| bits))
     }
 
     /// Whether the index does not know the labels that the workload's namespace has then.
@@ -273,12 +298,12 @@ impl<'a> Reach<'a> {
         when: When,
     ) -> Result<Bits, NotComputed> {
         let range = self.ground.group(far).range.clone();
-        let policies = Rc::clone(&self.sets[set].policies);
+        let policies = self.policies(set);
         if policies.is_empty() {
             return Ok(Bits::all(range.len()));
         }
         let mut allowed = Bits::none(range.len());
-        for policy in policies.iter().copied() {
+        for policy in policies {
             for rule in policy.rules(direction).unwrap_or_default() {
                 self.spend(8 + 4 * rule.ports.len())?;
                 let named = |(protocol, number, name): (_, _, &str)| {
@@ -295,7 +320,7 @@ impl<'a> Reach<'a> {
                     match peer {
                         Peer::Block(block) => {
                             self.spend(self.ground.cost_of(block))?;
-                            allowed.or(&self.ground.within(block).part(range.clone()));
+                            self.ground.within(block, &range, &mut allowed);
                         }
                         Peer::Pods { namespaces, pods } => {
                             if pods.matches(&self.pod(far).labels)
