@@ -8,6 +8,9 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels(Arc<[(Name, Name)]>);
 
+/// More labels than this are searched as the sorted list that they are.
+const FEW: usize = 16;
+
 impl Labels {
     /// Labels from pairs; the last of two equal keys wins, as in a map.
     pub fn new<K: Into<Name>, V: Into<Name>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
@@ -20,10 +23,15 @@ impl Labels {
 
     /// The value of `key`, if the label is there.
     pub fn get(&self, key: &str) -> Option<&Name> {
-        self.0
-            .binary_search_by(|(k, _)| (**k).cmp(key))
-            .ok()
-            .map(|i| &self.0[i].1)
+        // Keys that differ mostly differ in length: among a few, looking at each is quicker
+        // than ordering them.
+        let found = if self.0.len() <= FEW {
+            self.0.iter().find(|(k, _)| **k == *key)
+        } else {
+            let at = self.0.binary_search_by(|(k, _)| (**k).cmp(key));
+            at.ok().map(|at| &self.0[at])
+        };
+        found.map(|(_, value)| value)
     }
 
     /// All pairs, in key order.
@@ -123,6 +131,22 @@ impl fmt::Display for Requirement {
             Operator::NotIn(values) => write!(f, "{key} notin ({})", values.join(",")),
             Operator::Exists => f.write_str(key),
             Operator::DoesNotExist => write!(f, "!{key}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_of_few_and_of_many_is_found() {
+        for count in [0, 1, FEW, FEW + 1, 4 * FEW] {
+            let labels = Labels::new((0..count).map(|i| (format!("k{i}"), format!("v{i}"))));
+            for i in 0..=count {
+                let value = labels.get(&format!("k{i}")).map(ToString::to_string);
+                assert_eq!(value, (i < count).then(|| format!("v{i}")));
+            }
         }
     }
 }
