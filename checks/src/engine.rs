@@ -2,7 +2,7 @@
 
 use crate::catalogue::{CATALOGUE, Check};
 use crate::finding::{self, Finding, Level, SENTENCE, Unknown};
-use crate::impact::Ways;
+use crate::impact::{Edit, Ways};
 use crate::suppress::{Suppression, suppressions};
 use crate::{Before, Index, Subject, World};
 use json_patch::Patch;
@@ -28,6 +28,8 @@ pub struct Ask<'a> {
 pub struct Memo {
     /// For each of the policy's selectors, in their order: whether it matches nothing.
     pub(crate) matches_nothing: OnceCell<Vec<bool>>,
+    /// The object as a change of the cluster, where it is one.
+    pub(crate) edit: OnceCell<Option<Edit>>,
     /// The ways that the change cuts or opens.
     pub(crate) ways: OnceCell<Ways>,
 }

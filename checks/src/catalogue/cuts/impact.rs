@@ -91,7 +91,7 @@ fn impact(ask: &Ask, answers: &mut Answers) {
         Kind::Namespace => "metadata.labels",
         _ => "spec",
     };
-    let Ok(impact) = compare(index, &edit, &limits) else {
+    let Ok(impact) = compare(index, edit, &limits) else {
         let sentence = "what this cuts and opens is not computed: too much to do; \
                         see `ringfence preview`";
         answers.found(path, sentence, "not computed");

@@ -16,7 +16,12 @@ use std::sync::Arc;
 
 /// The object as a change of the cluster: a policy, or the labels of a namespace. The scan
 /// looks at what is there: two watches that are not at the same point are no change.
-fn edit(ask: &Ask) -> Option<Edit> {
+fn edit<'a>(ask: &Ask<'a>) -> Option<&'a Edit> {
+    let made = || made_edit(ask);
+    ask.memo.edit.get_or_init(made).as_ref()
+}
+
+fn made_edit(ask: &Ask) -> Option<Edit> {
     let subject = ask.subject;
     match &subject.body {
         _ if subject.is_deleted() || ask.world.occasion == Occasion::Scan => None,
@@ -33,5 +38,5 @@ fn edit(ask: &Ask) -> Option<Edit> {
 fn changed_ways<'a>(ask: &Ask<'a>, answers: &mut Answers) -> Option<&'a Ways> {
     let edit = edit(ask)?;
     let index: &Index = ask.index(answers)?;
-    Some(ask.memo.ways.get_or_init(|| ways(ask.world, index, &edit)))
+    Some(ask.memo.ways.get_or_init(|| ways(ask.world, index, edit)))
 }

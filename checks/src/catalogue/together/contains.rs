@@ -7,17 +7,18 @@ use ringfence_policy::model::{
 /// Whether `wide` allows whatever `narrow` allows, for the same pods. `false` where that
 /// cannot be told from the rules alone.
 pub fn contains(wide: &Rule, narrow: &Rule) -> bool {
-    let peers = wide.peers.is_empty()
-        || !narrow.peers.is_empty()
-            && all_in(&narrow.peers, &wide.peers, |wide, narrow| {
-                peer(wide, narrow)
-            });
+    // Numbers are compared first: mostly they differ already.
     let ports = wide.ports.is_empty()
         || !narrow.ports.is_empty()
             && all_in(&narrow.ports, &wide.ports, |wide, narrow| {
                 port(wide, narrow)
             });
-    peers && ports
+    ports
+        && (wide.peers.is_empty()
+            || !narrow.peers.is_empty()
+                && all_in(&narrow.peers, &wide.peers, |wide, narrow| {
+                    peer(wide, narrow)
+                }))
 }
 
 fn all_in<T>(narrow: &[T], wide: &[T], contains: impl Fn(&T, &T) -> bool) -> bool {
