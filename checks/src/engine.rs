@@ -1,6 +1,6 @@
 //! Runs the checks over one object.
 
-use crate::catalogue::{CATALOGUE, Check};
+use crate::catalogue::{CATALOGUE, Check, words::short};
 use crate::finding::{self, Finding, Level, SENTENCE, Unknown};
 use crate::impact::{Edit, Ways};
 use crate::suppress::{Suppression, suppressions};
@@ -195,14 +195,10 @@ fn evidence<'a>(check: &Check, old: Before<'a>, world: &'a World<'a>) -> HashSet
 
 impl Draft {
     fn finish(self, check: &'static Check, level: Level) -> Finding {
-        let sentence = if self.sentence.chars().count() > SENTENCE {
+        let sentence = if self.sentence.len() <= SENTENCE {
             self.sentence
-                .chars()
-                .take(SENTENCE - 1)
-                .chain(['…'])
-                .collect()
         } else {
-            self.sentence
+            short(&self.sentence, SENTENCE)
         };
         Finding {
             check: check.id,

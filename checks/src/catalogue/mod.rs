@@ -22,7 +22,7 @@ pub mod ports;
 pub mod ranges;
 pub mod shape;
 pub mod together;
-mod words;
+pub(crate) mod words;
 
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;

@@ -13,8 +13,9 @@ pub(super) fn port(port: &PortMatch) -> String {
 }
 
 /// Words cut to at most this many characters, so that the rest of a sentence stays.
-pub(super) fn short(words: &str, most: usize) -> String {
-    if words.chars().count() <= most {
+pub(crate) fn short(words: &str, most: usize) -> String {
+    // There are no more characters than bytes.
+    if words.len() <= most || words.chars().count() <= most {
         return words.to_owned();
     }
     words
