@@ -225,11 +225,19 @@ fn join(
 /// Worst first. `kubectl` merges equal texts, so each names its object.
 fn warnings(decision: &Decision) -> Vec<String> {
     let object = object(decision);
-    let line = |text: &str| cut(format!("{object}: {}", clean(text)), LONGEST_WARNING);
-    let mut lines: Vec<String> = decision.notes.iter().map(|note| line(note)).collect();
+    let line = |parts: &[&str]| {
+        let mut line = String::with_capacity(LONGEST_WARNING);
+        line.push_str(&object);
+        line.push_str(": ");
+        for part in parts {
+            line.push_str(&clean(part));
+        }
+        cut(line, LONGEST_WARNING)
+    };
+    let mut lines: Vec<String> = decision.notes.iter().map(|note| line(&[note])).collect();
     for finding in decision.of(Level::Warn) {
         let Finding { sentence, path, .. } = finding;
-        lines.push(line(&format!("{sentence} [{}, {path}]", finding.check)));
+        lines.push(line(&[sentence, " [", finding.check, ", ", path, "]"]));
     }
     if let Some(first) = decision.unknown.first() {
         let others = match decision.unknown.len() - 1 {
@@ -237,9 +245,8 @@ fn warnings(decision: &Decision) -> Vec<String> {
             n => format!(" and {n} more"),
         };
         let (check, missing) = (first.check, first.missing);
-        lines.push(line(&format!(
-            "not checked: {check}{others}, because {missing}"
-        )));
+        let parts = ["not checked: ", check, &others, ", because ", missing];
+        lines.push(line(&parts));
     }
     // The same sentence about two places is one warning for its reader.
     let mut seen = HashSet::with_capacity(lines.len());
@@ -249,7 +256,7 @@ fn warnings(decision: &Decision) -> Vec<String> {
     if lines.len() > MOST_WARNINGS {
         let more = lines.len() - MOST_WARNINGS;
         lines.truncate(MOST_WARNINGS);
-        lines.push(line(&format!("{more} more")));
+        lines.push(line(&[&more.to_string(), " more"]));
     }
     lines.extend(decision.probe.clone());
     lines

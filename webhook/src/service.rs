@@ -88,9 +88,7 @@ impl Service {
         let outcome = outcome(decision);
         let metrics = &self.metrics;
         metrics.answered(hook, Judged::of(request), outcome);
-        for finding in &decision.findings {
-            metrics.found(finding);
-        }
+        metrics.found(&decision.findings);
         if outcome == Outcome::Patched {
             metrics.injections.inc();
         }

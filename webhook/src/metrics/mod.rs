@@ -152,9 +152,15 @@ impl Metrics {
     }
 
     /// Something was found.
-    pub fn found(&self, finding: &Finding) {
-        let labels = [("check", finding.check), ("level", finding.level.as_str())];
-        self.findings.get_or_create(&labels).inc();
+    pub fn found(&self, findings: &[Finding]) {
+        // One check finds many of the same beside each other.
+        let alike = |a: &Finding, b: &Finding| (a.check, a.level) == (b.check, b.level);
+        for run in findings.chunk_by(alike) {
+            let labels = [("check", run[0].check), ("level", run[0].level.as_str())];
+            self.findings
+                .get_or_create(&labels)
+                .inc_by(run.len() as u64);
+        }
     }
 
     /// A body got no ordinary answer.
