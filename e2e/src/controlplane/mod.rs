@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 
 /// How long a program may take until it answers. It takes 3 s; a machine that also
 /// compiles takes longer.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// Between two looks at something that is about to happen.
 const LOOK: Duration = Duration::from_millis(25);
 
