@@ -9,6 +9,7 @@ use ringfence_e2e::fabric::{Placement, PodKind, Topology, World};
 use ringfence_e2e::patience::eventually;
 use ringfence_e2e::probe::{Hearing, Net, Outcome, Shot, Side, Stream, Transport, icmp, tcp, udp};
 use ringfence_e2e::sandbox;
+use std::path::Path;
 use std::time::Duration;
 
 const NINE: [&str; 9] = [
@@ -280,7 +281,10 @@ fn programs() -> Result<()> {
     })?;
     // Not dropped: the kernel must end it when the node's thread does.
     std::mem::forget(sleep);
+    let folder = Path::new(sandbox::RUN).join(world.name());
+    ensure!(folder.exists(), "{}", folder.display());
     drop(world);
+    ensure!(!folder.exists(), "{} stays", folder.display());
     eventually("the program ends with its node", || {
         Ok(std::fs::read_to_string(&proc).map_or(true, |stat| stat.contains(") Z ")))
     })

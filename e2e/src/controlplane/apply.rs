@@ -220,7 +220,11 @@ where
     let Some(found) = api.get_opt(name).await? else {
         return Ok(None);
     };
-    api.delete(name, parameters).await?;
+    match api.delete(name, parameters).await {
+        // Somebody else was faster: a controller, or garbage collection.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+        other => drop(other?),
+    }
     // A watch replays what came after the revision that it starts from: nothing is missed.
     let version = found.resource_version().unwrap_or_default();
     let only = WatchParams::default()

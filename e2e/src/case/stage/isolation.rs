@@ -6,9 +6,13 @@ use crate::controlplane::ApiServer;
 use crate::fabric::World;
 use crate::isolation::{self, Isolation};
 use crate::objects::{Reference, documents};
-use crate::patience::eventually;
+use crate::patience::{eventually, within};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// For a policy. Garbage collection looks every half minute whether there are new kinds.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Stage {
     /// Applies objects of isolation, and waits until the policy of each of these namespaces
@@ -67,7 +71,8 @@ impl Stage {
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": {"namespace": namespace, "name": "ringfence-isolation"},
         });
-        let waited = eventually(&format!("the policy of {namespace} is {what}"), || {
+        let what = format!("the policy of {namespace} is {what}");
+        let waited = within(PATIENCE, &what, || {
             let found = self.objects.adopt(&policy)?;
             if so(found.as_ref()) {
                 return Ok(true);

@@ -4,10 +4,13 @@ use super::links;
 use super::namespace::{Netns, sysctl};
 use super::node::Node;
 use crate::fabric::topology::{NodeSpec, PodKind, PodSpec, Topology};
+use crate::sandbox;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,6 +47,14 @@ pub struct World {
     nodes: BTreeMap<String, Node>,
     wire: Netns,
     control: Node,
+}
+
+impl Drop for World {
+    /// What its programs wrote goes, too: etcd's files alone take a hundred megabytes of
+    /// memory, and a run has many worlds. One that stays goes with the process.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(Path::new(sandbox::RUN).join(&self.name));
+    }
 }
 
 impl World {
