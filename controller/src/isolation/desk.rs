@@ -385,3 +385,6 @@ fn namespace_note<K: Resource>(object: &PartialObjectMeta<K>) -> NamespaceNote {
 fn namespace_key(key: ObjectKey) -> ObjectKey {
     ObjectKey::new(key.name, "")
 }
+
+#[cfg(test)]
+mod tests;
