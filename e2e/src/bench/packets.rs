@@ -67,8 +67,8 @@ struct Effort {
 
 const FULL: Effort = Effort {
     sizes: &[0, 20, 110, 250, 1_000],
-    packets: 20_480,
-    runs: 5,
+    packets: 5_120,
+    runs: 20,
 };
 const QUICK: Effort = Effort {
     sizes: &[0, 20],

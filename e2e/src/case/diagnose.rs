@@ -152,12 +152,13 @@ mod tests {
 
     #[test]
     fn a_set_that_was_asked_in_vain_is_shown() {
-        let asked = "[0] -A RF-PI-1 -m set --match-set RF4-1 src -j RF-PASS";
+        let asked = "[0] -A RF-SI-1 -m set --match-set RF4-1 src -j RETURN";
         let text = format!(
-            "[1] -A RF-SI-1 -j RF-PI-1\n{asked}\n\
-             [0] -A RF-PI-2 -m set --match-set RF4-2 src -j RF-PASS\n\
+            "[1] -A RF-TI -d 10.0.0.1/32 -g RF-SI-1\n{asked}\n\
+             [0] -A RF-SI-2 -m set --match-set RF4-2 src -j RETURN\n\
              [1] -A FORWARD -j KUBE-FORWARD"
         );
-        assert_eq!(crossed(&text), ["[1] -A RF-SI-1 -j RF-PI-1", asked]);
+        let entered = "[1] -A RF-TI -d 10.0.0.1/32 -g RF-SI-1";
+        assert_eq!(crossed(&text), [entered, asked]);
     }
 }

@@ -52,8 +52,8 @@ pub fn rules(
     })
 }
 
-/// Appends rules to the chains of Ringfence whose names begin with `chains`.
-pub fn append(stage: &Stage, table: &str, chains: &str, rule: &str) -> Result<()> {
+/// Puts a rule first into the chains of Ringfence whose names begin with `chains`.
+pub fn prepend(stage: &Stage, table: &str, chains: &str, rule: &str) -> Result<()> {
     rewrite(stage, &BOTH, table, |saved| {
         let name = |line: &str| Some(line.strip_prefix(':')?.split(' ').next()?.to_owned());
         let rules: String = saved
@@ -63,8 +63,17 @@ pub fn append(stage: &Stage, table: &str, chains: &str, rule: &str) -> Result<()
             .fold(String::new(), |all, chain| {
                 all + "-A " + &chain + " " + rule + "\n"
             });
-        saved.replace("COMMIT\n", &format!("{rules}COMMIT\n"))
+        // Chains are declared before the first rule.
+        let (declared, others) = saved.split_at(saved.find("\n-A ").map_or(saved.len(), |n| n + 1));
+        format!("{declared}{rules}{others}")
     })
+}
+
+/// Whether this is a rule of a policy, in a signature's chain or in its own.
+pub fn of_policy(rule: &str) -> bool {
+    ["-A RF-SI-", "-A RF-SE-", "-A RF-PI-", "-A RF-PE-"]
+        .iter()
+        .any(|start| rule.starts_with(start))
 }
 
 /// Replaces the table by what `edit` makes of it, at once.
@@ -140,8 +149,7 @@ fn asked(node: &Node) -> Result<String> {
     let mut rules = String::new();
     for program in BOTH {
         let saved = node.exec(&format!("{program}-save"), &["-t", "mangle"], "")?;
-        let policies = |line: &&str| line.starts_with("-A RF-PI-") || line.starts_with("-A RF-PE-");
-        rules.extend(saved.lines().filter(policies));
+        rules.extend(saved.lines().filter(|line| of_policy(line)));
     }
     Ok(rules)
 }

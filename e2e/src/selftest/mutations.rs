@@ -1,7 +1,7 @@
 //! What may go wrong in the enforcer's program, done by hand in the kernel. Each mutation
 //! must turn a case red; one that no case notices is a hole in the list of cases.
 
-use super::kernel::{BOTH, Set, append, everywhere, rules, sets, sysctl};
+use super::kernel::{BOTH, Set, everywhere, of_policy, prepend, rules, sets, sysctl};
 use crate::case::Stage;
 use anyhow::Result;
 use std::cell::Cell;
@@ -45,7 +45,12 @@ pub const ALL: &[Mutation] = &[
         "rule-dropped",
         "the jump that judges what arrives at a pod is gone",
         &["default-deny-ingress/same-bridge"],
-        |stage| rules(stage, &BOTH, "mangle", drops("-A RF-TI -d ")),
+        |stage| {
+            rules(stage, &BOTH, "mangle", |rule| {
+                let leads_on = rule.starts_with("-A RF-TI ") && rule.contains(" -g ");
+                (!leads_on).then(|| rule.to_owned())
+            })
+        },
     ),
     mutation(
         "ipv6-twin-missing",
@@ -57,13 +62,36 @@ pub const ALL: &[Mutation] = &[
         "egress-not-judged",
         "what leaves a pod is not looked at",
         &["default-deny-egress/same-bridge"],
-        |stage| rules(stage, &BOTH, "mangle", drops("-A RF-JUDGE -j RF-TE")),
+        |stage| {
+            rules(stage, &BOTH, "mangle", |rule| {
+                (!rule.ends_with(" -j RF-TE")).then(|| rule.to_owned())
+            })
+        },
     ),
     mutation(
         "return-missing",
-        "no RETURN after a deny of egress: ingress may lift it",
-        &["the-clients-side-denies-what-the-servers-allows/same-bridge"],
-        |stage| rules(stage, &BOTH, "mangle", drops("-A RF-JUDGE -m mark")),
+        "no RETURN after a deny of egress: a long policy of ingress may lift it",
+        &["a-policy-of-many-rules-beside-a-short-one/same-bridge"],
+        |stage| {
+            rules(stage, &BOTH, "mangle", |rule| {
+                let after_egress = ["-A RF-FORWARD -m mark", "-A RF-JUDGE -m mark"]
+                    .iter()
+                    .any(|start| rule.starts_with(start))
+                    && rule.ends_with("-j RETURN");
+                (!after_egress).then(|| rule.to_owned())
+            })
+        },
+    ),
+    mutation(
+        "long-policy-denies-nothing",
+        "what no rule of a long policy allows is not marked",
+        &["a-policy-of-many-rules-beside-a-short-one/same-bridge"],
+        |stage| {
+            rules(stage, &BOTH, "mangle", |rule| {
+                let marks = rule.starts_with("-A RF-SI-") && rule.contains("-j MARK");
+                (!marks).then(|| rule.to_owned())
+            })
+        },
     ),
     mutation(
         "own-address-not-spared",
@@ -71,8 +99,12 @@ pub const ALL: &[Mutation] = &[
         &["a-pod-reaches-itself-through-its-service/same-bridge"],
         |stage| {
             rules(stage, &BOTH, "mangle", |rule| {
-                let own = rule.starts_with("-A RF-T") && rule.ends_with("-j RETURN");
-                (!own).then(|| rule.to_owned())
+                let tree = rule.starts_with("-A RF-T");
+                Some(if tree {
+                    all_of_them(rule)
+                } else {
+                    rule.to_owned()
+                })
             })
         },
     ),
@@ -83,16 +115,21 @@ pub const ALL: &[Mutation] = &[
         |stage| rules(stage, &BOTH, "mangle", in_policies(swap)),
     ),
     mutation(
-        "deny-after-allow",
-        "a pod's chain denies after its policies have allowed",
+        "deny-first",
+        "a pod's chain denies before it asks its policies",
         &["allow-namespace/same-bridge"],
-        |stage| append(stage, "mangle", "RF-SI-", "-j RF-DENY"),
+        |stage| prepend(stage, "mangle", "RF-SI-", "-g RF-DENY"),
     ),
     mutation(
-        "allow-at-the-end",
-        "a pod's chain ends with an allow",
+        "deny-missing",
+        "a pod's chain ends without a deny",
         &["default-deny-ingress/cross-bridge"],
-        |stage| append(stage, "mangle", "RF-SI-", "-j RF-PASS"),
+        |stage| {
+            rules(stage, &BOTH, "mangle", |rule| {
+                let last = rule.starts_with("-A RF-SI-") && rule.ends_with("-g RF-DENY");
+                (!last).then(|| rule.to_owned())
+            })
+        },
     ),
     mutation(
         "policy-forgotten",
@@ -101,7 +138,7 @@ pub const ALL: &[Mutation] = &[
         |stage| {
             let forgotten = Cell::new(false);
             rules(stage, &BOTH, "mangle", |rule| {
-                let asks = rule.starts_with("-A RF-SI-") && rule.contains("-j RF-PI-");
+                let asks = rule.starts_with("-A RF-SI-") && rule.ends_with("-j RETURN");
                 let first = asks && !forgotten.replace(forgotten.get() || asks);
                 (!first).then(|| rule.to_owned())
             })
@@ -258,7 +295,7 @@ pub const ALL: &[Mutation] = &[
         "established-not-cut",
         "what is established is let through before its mark is looked at",
         &["flows-are-cut-by-ingress/same-bridge"],
-        |stage| rules(stage, &BOTH, "mangle", drops("-A RF-DECIDE -m connmark")),
+        |stage| rules(stage, &BOTH, "mangle", drops("-A RF-FORWARD -m connmark")),
     ),
     mutation(
         "flow-mark-missing",
@@ -285,11 +322,23 @@ fn drops(start: &'static str) -> impl Fn(&str) -> Option<String> {
 /// Edits the rules of policies.
 fn in_policies(edit: impl Fn(&str) -> String) -> impl Fn(&str) -> Option<String> {
     move |rule| {
-        let is = ["-A RF-PI-", "-A RF-PE-"]
-            .iter()
-            .any(|start| rule.starts_with(start));
+        let is = of_policy(rule);
         Some(if is { edit(rule) } else { rule.to_owned() })
     }
+}
+
+/// Takes the matches out that are turned round: `! -s 10.0.0.1/32`.
+fn all_of_them(rule: &str) -> String {
+    let mut words = rule.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "!" {
+            words.nth(1);
+        } else {
+            kept.push(word);
+        }
+    }
+    kept.join(" ")
 }
 
 /// `--match-set NAME src` becomes `--match-set NAME dst` and the other way round.
@@ -345,8 +394,14 @@ mod tests {
 
     #[test]
     fn directions_are_swapped() {
-        let rule = "-A RF-PI-1 -m set --match-set RF4-1 src -j RF-PASS";
+        let rule = "-A RF-SI-1 -m set --match-set RF4-1 src -j RETURN";
         assert_eq!(swap(rule), rule.replace("src", "dst"));
         assert_eq!(swap(&swap(rule)), rule);
+    }
+
+    #[test]
+    fn a_match_that_is_turned_round_is_taken_out() {
+        let rule = "-A RF-TI ! -s 10.0.0.1/32 -d 10.0.0.1/32 -g RF-SI-1";
+        assert_eq!(all_of_them(rule), "-A RF-TI -d 10.0.0.1/32 -g RF-SI-1");
     }
 }

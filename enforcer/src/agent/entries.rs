@@ -143,7 +143,7 @@ mod tests {
         let mut entries = Entries::default();
         entries.wrote(
             Family::V4,
-            "*mangle\n:RF-FORWARD - [0:0]\n-A RF-FORWARD -g RF-DECIDE\n-I FORWARD 1 -j RF-FORWARD\nCOMMIT\n\
+            "*mangle\n:RF-FORWARD - [0:0]\n-A RF-FORWARD -g RF-JUDGE\n-I FORWARD 1 -j RF-FORWARD\nCOMMIT\n\
              *filter\n-A FORWARD -m mark --mark 0x1000/0x1000 -j RF-REFUSE\nCOMMIT\n",
         );
         let found: Vec<_> = entries

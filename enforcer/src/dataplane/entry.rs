@@ -8,21 +8,23 @@ use super::ruleset::{Context, Ruleset};
 use super::{Backstop, DenyAction, Family, Table};
 use ringfence_policy::compile::SetSpec;
 use ringfence_policy::model::Direction;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// Forwarded packets.
 const FORWARD: &str = "RF-FORWARD";
-/// Every packet that policy may be about, forwarded or (IPVS) sent out.
-const DECIDE: &str = "RF-DECIDE";
 /// Packets that leave this node with somebody else's source address.
 const OUTPUT: &str = "RF-OUTPUT";
 /// Packets from pods to this node, with `--node-traffic=enforce`.
 const INPUT: &str = "RF-INPUT";
 /// Sets the mark.
-const DENY: &str = "RF-DENY";
+pub(crate) const DENY: &str = "RF-DENY";
 /// Egress of the source, then ingress of the destination.
 const JUDGE: &str = "RF-JUDGE";
 /// The same as if the packet were an answer.
 const JUDGE_MIRRORED: &str = "RF-MJUDGE";
+/// What conntrack can make nothing of.
+const INVALID: &str = "RF-INVALID";
 /// TCP picked up in the middle.
 const PICKUP: &str = "RF-PICKUP";
 /// IPv6 multicast on a bridge.
@@ -39,13 +41,7 @@ const NOT_SYN_ONLY: &str = "-m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN";
 
 /// Renders the fixed chains around the `trees` that exist.
 pub(crate) fn render(context: &Context<'_>, trees: &[View], ruleset: &mut Ruleset) {
-    let has = |direction, mirrored| {
-        trees.contains(&View {
-            direction,
-            mirrored,
-        })
-    };
-    let judged = !trees.is_empty();
+    let trees = Trees(trees);
     ruleset.decide(
         PASS,
         vec![format!("-j MARK --set-xmark {}", context.allowed)],
@@ -54,11 +50,9 @@ pub(crate) fn render(context: &Context<'_>, trees: &[View], ruleset: &mut Rulese
         DENY,
         vec![format!("-j MARK --set-xmark {}", context.denied)],
     );
-    if judged {
+    if trees.any() {
         for (name, mirrored) in [(JUDGE, false), (JUDGE_MIRRORED, true)] {
-            let egress = has(Direction::Egress, mirrored);
-            let ingress = has(Direction::Ingress, mirrored);
-            ruleset.decide(name, judge(context, mirrored, egress, ingress));
+            ruleset.decide(name, judge(context, &trees, mirrored));
         }
         ruleset.decide(
             PICKUP,
@@ -70,49 +64,67 @@ pub(crate) fn render(context: &Context<'_>, trees: &[View], ruleset: &mut Rulese
             ],
         );
     }
-    forward(context, ruleset);
-    decide(context, judged, ruleset);
-    output(context, ruleset);
+    let decided = decide(context, &trees, ruleset);
+    let mut rules = forward(context, ruleset);
+    rules.extend_from_slice(&decided);
+    ruleset.decide(FORWARD, rules);
+    let mut rules = output(context);
+    rules.extend(decided);
+    ruleset.decide(OUTPUT, rules);
     if context.structure.enforce_node_traffic {
-        input(context, has(Direction::Egress, false), ruleset);
+        input(context, trees.root(Direction::Egress, false), ruleset);
     }
     entries(context, ruleset);
 }
 
-fn judge(context: &Context<'_>, mirrored: bool, egress: bool, ingress: bool) -> Vec<String> {
-    let root = |direction| {
-        View {
+/// The trees that exist.
+struct Trees<'a>(&'a [View]);
+
+impl Trees<'_> {
+    fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// The chain where a tree begins.
+    fn root(&self, direction: Direction, mirrored: bool) -> Option<String> {
+        let view = View {
             direction,
             mirrored,
-        }
-        .root()
-    };
+        };
+        self.0.contains(&view).then(|| view.root())
+    }
+}
+
+/// Egress of the source, then ingress of the destination.
+fn judge(context: &Context<'_>, trees: &Trees<'_>, mirrored: bool) -> Vec<String> {
     let mut rules = Vec::new();
-    if egress {
-        rules.push(format!("-j {}", root(Direction::Egress)));
+    let ingress = trees.root(Direction::Ingress, mirrored);
+    if let Some(egress) = trees.root(Direction::Egress, mirrored) {
+        rules.push(format!("-j {egress}"));
+        if ingress.is_some() {
+            rules.push(format!("-m mark --mark {} -j RETURN", context.denied));
+        }
     }
-    if egress && ingress {
-        rules.push(format!("-m mark --mark {} -j RETURN", context.denied));
-    }
-    if ingress {
-        rules.push(format!("-g {}", root(Direction::Ingress)));
-    }
+    rules.extend(ingress.map(|ingress| format!("-g {ingress}")));
     rules
 }
 
 /// What concerns forwarded packets alone: who may use which source address, and what
 /// a bridge floods.
-fn forward(context: &Context<'_>, ruleset: &mut Ruleset) {
+fn forward(context: &Context<'_>, ruleset: &mut Ruleset) -> Vec<String> {
     let mut rules = bindings::rules(context, ruleset);
-    let ingress_isolated = context
+    let bound: BTreeSet<IpAddr> = context.options.bindings.iter().map(|b| b.0).collect();
+    let on_a_bridge = context
         .structure
         .endpoints
         .iter()
         .any(|(address, endpoint)| {
-            Family::of(*address) == context.family && !endpoint.ingress.is_empty()
+            Family::of(*address) == context.family
+                && !endpoint.ingress.is_empty()
+                && !bound.contains(address)
         });
     // Before established: an answer to a multicast is none of the flow's ends.
-    if context.options.bridges && ingress_isolated {
+    if context.options.bridges && on_a_bridge {
         let bridged = "-m physdev --physdev-is-bridged";
         match context.family {
             Family::V4 => {
@@ -127,8 +139,7 @@ fn forward(context: &Context<'_>, ruleset: &mut Ruleset) {
             }
         }
     }
-    rules.push(format!("-g {DECIDE}"));
-    ruleset.decide(FORWARD, rules);
+    rules
 }
 
 fn neighbour_discovery() -> Vec<String> {
@@ -136,9 +147,17 @@ fn neighbour_discovery() -> Vec<String> {
     NEIGHBOUR_DISCOVERY.iter().map(rule).collect()
 }
 
+/// Takes our mark off a packet that came with it. Looking first is cheaper than writing.
+fn unmark(context: &Context<'_>) -> String {
+    format!(
+        "-m mark --mark {} -j MARK --set-xmark {}",
+        context.denied, context.allowed
+    )
+}
+
 /// The mark is ours from here; a cut flow stays cut; what is established goes on.
 fn preamble(context: &Context<'_>) -> Vec<String> {
-    let mut rules = vec![format!("-j MARK --set-xmark {}", context.allowed)];
+    let mut rules = vec![unmark(context)];
     if !context.options.keep_established {
         rules.push(format!("-m connmark --mark {} -g {DENY}", context.denied));
     }
@@ -152,35 +171,32 @@ fn preamble(context: &Context<'_>) -> Vec<String> {
 /// With kube-proxy in IPVS mode, Service traffic of pods leaves through OUTPUT. So do the
 /// resets by which we refuse: they belong to the flow that is cut, and judging them would
 /// leave both of its ends waiting. A reset opens nothing, whoever sent it.
-fn output(context: &Context<'_>, ruleset: &mut Ruleset) {
-    ruleset.decide(
-        OUTPUT,
-        vec![
-            format!("-j MARK --set-xmark {}", context.allowed),
-            "-p tcp -m tcp --tcp-flags RST RST -j RETURN".to_owned(),
-            format!("-g {DECIDE}"),
-        ],
-    );
+fn output(context: &Context<'_>) -> Vec<String> {
+    vec![
+        unmark(context),
+        "-p tcp -m tcp --tcp-flags RST RST -j RETURN".to_owned(),
+    ]
 }
 
-fn decide(context: &Context<'_>, judged: bool, ruleset: &mut Ruleset) {
+/// What every packet goes through that policy may be about. Written out where it is needed,
+/// as a chain more is what every packet would pay for.
+fn decide(context: &Context<'_>, trees: &Trees<'_>, ruleset: &mut Ruleset) -> Vec<String> {
     let mut rules = preamble(context);
+    let judged = trees.any();
     if let Some(isolated) = context.special(&SetSpec::IsolatedPods).filter(|_| judged) {
         // A reject would kill an allowed connection: dropped, and before all else.
-        for side in ["src", "dst"] {
-            rules.push(format!(
-                "-m conntrack --ctstate INVALID -m set --match-set {isolated} {side} -j DROP"
-            ));
-        }
+        let drop = |side| format!("-m set --match-set {isolated} {side} -j DROP");
+        ruleset.decide(INVALID, ["src", "dst"].map(drop).to_vec());
+        rules.push(format!("-m conntrack --ctstate INVALID -j {INVALID}"));
     }
     rules.extend(unknown_pods(context, ruleset));
     if judged {
         rules.push(format!(
             "-p tcp {NOT_SYN_ONLY} -m conntrack --ctstate NEW -g {PICKUP}"
         ));
-        rules.push(format!("-g {JUDGE}"));
+        rules.extend(judge(context, trees, false));
     }
-    ruleset.decide(DECIDE, rules);
+    rules
 }
 
 /// Addresses of this node's pod range that no known pod has neither send nor receive.
@@ -219,17 +235,13 @@ fn unknown_pods(context: &Context<'_>, ruleset: &mut Ruleset) -> Vec<String> {
 
 /// Egress of local pods to this node. What is no SYN and not established answers the
 /// node's own connection, and those are always allowed.
-fn input(context: &Context<'_>, egress: bool, ruleset: &mut Ruleset) {
+fn input(context: &Context<'_>, egress: Option<String>, ruleset: &mut Ruleset) {
     let mut rules = preamble(context);
-    if egress {
+    if let Some(root) = egress {
         rules.push(format!(
             "-p tcp {NOT_SYN_ONLY} -m conntrack --ctstate NEW -j RETURN"
         ));
-        let tree = View {
-            direction: Direction::Egress,
-            mirrored: false,
-        };
-        rules.push(format!("-g {}", tree.root()));
+        rules.push(format!("-g {root}"));
     }
     ruleset.decide(INPUT, rules);
 }
@@ -241,11 +253,13 @@ fn entries(context: &Context<'_>, ruleset: &mut Ruleset) {
         .chains
         .insert((Table::Filter, REFUSE.to_owned()), refuse(context).into());
     let mut enter = |table, chain: &str, condition: &str, text: &str, ours: &str| {
-        let space = if condition.is_empty() { "" } else { " " };
-        let rule = format!(
-            "{condition}{space}{} -j {ours}",
-            comment(&format!("ringfence: {text}"))
-        );
+        // A comment is a match like any other: every packet would pay for one.
+        let rule = if condition.is_empty() {
+            format!("-j {ours}")
+        } else {
+            let comment = comment(&format!("ringfence: {text}"));
+            format!("{condition} {comment} -j {ours}")
+        };
         ruleset.entries.insert((table, chain.to_owned()), rule);
     };
     enter(Table::Mangle, "FORWARD", "", "decide", FORWARD);

@@ -1,10 +1,14 @@
 //! Signature chains and policy chains: who may, and on what.
 //!
-//! A signature chain marks the packet as denied, then asks the chain of each policy;
-//! a rule that matches goes to `RF-PASS`, which takes the mark away and, having been
-//! gone to, returns to the signature chain.
+//! The rules of a small policy stand in the signature chain itself: one that matches
+//! returns, and at the end of the chain the packet is denied. An allowed packet so meets
+//! no rule that changes its mark, which is half of what a new flow costs. A long policy is
+//! kept once, in a chain of its own. It is asked after the small ones: the packet is marked
+//! as denied, and a rule that matches goes to `RF-PASS`, which takes the mark away and,
+//! having been gone to, returns to the signature chain.
 
 use super::Family;
+use super::entry::DENY;
 use super::names::{View, comment};
 use super::ruleset::{Context, Ruleset};
 use ringfence_policy::compile::{Chain, ChainRule, Id, PeerMatch, PortTest, SetSpec, Structure};
@@ -21,6 +25,10 @@ const MULTIPORT_SLOTS: usize = 15;
 /// A chain costs about as much as so many rules.
 const CHAIN_COST: usize = 2;
 
+/// A policy with more rules than this gets a chain of its own: as many signatures may hold
+/// it as the node has pods, and all of their chains change with it.
+const INLINE_RULES: usize = 8;
+
 /// The chains of policies as they were rendered last: a pod that comes or goes changes
 /// signatures and the tree, hardly ever a policy.
 #[derive(Debug, Default)]
@@ -30,12 +38,31 @@ pub(crate) struct Cache {
     policies: BTreeMap<(Family, View, Id), Rendered>,
 }
 
-/// What a chain of the compiler became: the chain itself and those for its ports, by name.
+/// What a chain of the compiler became.
 #[derive(Debug)]
 struct Rendered {
     /// The compiler makes a new one whenever the policy changes, and keeps it otherwise.
     of: Arc<Chain>,
-    chains: Vec<(String, Arc<Vec<String>>)>,
+    form: Form,
+}
+
+/// Where a policy's rules stand.
+#[derive(Debug)]
+enum Form {
+    /// In every signature chain. None where the policy has nothing to say in this family.
+    Inline(Vec<Line>),
+    /// In a chain of their own, which may need further ones for its ports, by name.
+    Chains {
+        policy: String,
+        all: Vec<(String, Arc<Vec<String>>)>,
+    },
+}
+
+/// A rule, and which rule of the policy begins with it.
+#[derive(Debug)]
+struct Line {
+    rule: String,
+    title: Option<String>,
 }
 
 impl Cache {
@@ -53,10 +80,10 @@ impl Cache {
             .retain(|(_, _, id), _| structure.chains.contains_key(id));
     }
 
-    fn get(&mut self, context: &Context<'_>, view: View, id: Id, chain: &Arc<Chain>) -> &Rendered {
+    fn get(&mut self, context: &Context<'_>, view: View, id: Id, chain: &Arc<Chain>) -> &Form {
         let fresh = || Rendered {
             of: Arc::clone(chain),
-            chains: policy(context, view, id, chain),
+            form: policy(context, view, id, chain),
         };
         let rendered = self
             .policies
@@ -65,51 +92,57 @@ impl Cache {
         if !Arc::ptr_eq(&rendered.of, chain) {
             *rendered = fresh();
         }
-        rendered
+        &rendered.form
     }
 }
 
 /// Renders the signature and policy chains that the tree of `view` leads to.
 pub(crate) fn render(context: &Context<'_>, view: View, cache: &mut Cache, ruleset: &mut Ruleset) {
-    let mut policies = BTreeSet::new();
     for (id, signature) in &context.structure.signatures {
         if signature.direction != view.direction {
             continue;
         }
-        let mut rules = vec![format!("-j MARK --set-xmark {}", context.denied)];
-        let mut first = true;
+        let mut rules = Vec::new();
+        let mut titles = Vec::new();
+        let mut long = Vec::new();
         for chain_id in &signature.chains {
             let Some(chain) = context.structure.chains.get(chain_id) else {
-                continue; // A chain without rules allows nothing: the mark stays.
+                continue; // A chain without rules allows nothing.
             };
-            if policies.insert(*chain_id) {
-                for (name, rules) in &cache.get(context, view, *chain_id, chain).chains {
-                    ruleset.share(name.clone(), Arc::clone(rules));
+            match cache.get(context, view, *chain_id, chain) {
+                Form::Inline(lines) => {
+                    for line in lines {
+                        rules.push(line.rule.clone());
+                        let title = line.title.iter();
+                        titles.extend(title.map(|t| format!("rule {}: {t}", rules.len())));
+                    }
+                }
+                Form::Chains { policy, all } => {
+                    for (name, rules) in all {
+                        ruleset.share(name.clone(), Arc::clone(rules));
+                    }
+                    long.push(format!("-j {policy}"));
                 }
             }
-            let name = view.policy(*chain_id);
-            let key = (super::Table::Mangle, name);
-            if !ruleset.chains.contains_key(&key) {
-                continue;
-            }
-            if !first {
+        }
+        if long.is_empty() {
+            rules.push(format!("-g {DENY}"));
+        } else {
+            rules.push(format!("-j MARK --set-xmark {}", context.denied));
+            for ask in long {
+                rules.push(ask);
                 rules.push(format!("-m mark --mark {} -j RETURN", context.allowed));
             }
-            first = false;
-            rules.push(format!("-j {}", key.1));
+            rules.push("-j RETURN".to_owned());
         }
+        // No packet comes this far, so that none pays for a comment.
+        rules.extend(titles.iter().map(|title| comment(title)));
         ruleset.decide(view.signature(*id), rules);
     }
 }
 
-/// The chain of one policy, when it has anything to say in this family, and those for its
-/// ports. What it depends on besides the chain is in [`Cache`].
-fn policy(
-    context: &Context<'_>,
-    view: View,
-    id: Id,
-    chain: &Chain,
-) -> Vec<(String, Arc<Vec<String>>)> {
+/// The rules of one policy. What they depend on besides the chain is in [`Cache`].
+fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain) -> Form {
     let mut chains = Vec::new();
     let mut rules = Vec::new();
     for (position, rule) in chain.rules.iter().enumerate() {
@@ -117,8 +150,7 @@ fn policy(
         // for every change, and a comment is as long as two rules.
         let mut title = String::new();
         if !view.mirrored {
-            let text = format!("{} {}[{}]", chain.policy, chain.direction, rule.index);
-            title = comment(&text);
+            title = format!("{} {}[{}]", chain.policy, chain.direction, rule.index);
         }
         let peers = peers(context, view, rule);
         let ports = ports(context, view, rule);
@@ -127,35 +159,62 @@ fn policy(
                 "{} {}[{}]: left out, its set {set} could not be made",
                 chain.policy, chain.direction, rule.index
             );
-            rules.push(comment(&text));
+            rules.push((comment(&text), String::new(), Target::Nothing));
         }
         let (peers, ports) = (peers.matches, ports.matches);
-        let mut put = |options: &[&str], verdict: &str| {
-            let options = words(options);
-            let title = std::mem::take(&mut title);
-            rules.push(words(&[&options, &title, verdict]));
+        let mut put = |options: &[&str], target: Target| {
+            rules.push((words(options), std::mem::take(&mut title), target));
         };
         if peers.len() * ports.len() > peers.len() + ports.len() + CHAIN_COST {
             // Peers + ports rules instead of their product.
             let sub = view.ports(id, position);
             for peer in &peers {
-                put(&[peer], &format!("-j {sub}"));
+                put(&[peer], Target::Ports(sub.clone()));
             }
             let pass = |port: &String| words(&[port, "-g", PASS]);
             chains.push((sub, Arc::new(ports.iter().map(pass).collect())));
             continue;
         }
-        let pass = format!("-g {PASS}");
         for peer in &peers {
             for port in &ports {
-                put(&[port, peer], &pass);
+                put(&[port, peer], Target::Allow);
             }
         }
     }
-    if !rules.is_empty() {
-        chains.push((view.policy(id), Arc::new(rules)));
+    let text = |options: &str, target: &Target, allow: &str| match target {
+        Target::Allow => words(&[options, allow]),
+        Target::Ports(chain) => words(&[options, "-j", chain]),
+        Target::Nothing => options.to_owned(),
+    };
+    if chains.is_empty() && rules.len() <= INLINE_RULES {
+        let line = |(options, title, target): (String, String, Target)| Line {
+            rule: text(&options, &target, "-j RETURN"),
+            title: Some(title).filter(|title| !title.is_empty()),
+        };
+        return Form::Inline(rules.into_iter().map(line).collect());
     }
-    chains
+    let pass = format!("-g {PASS}");
+    let rule = |(options, title, target): (String, String, Target)| {
+        let title = Some(title).filter(|title| !title.is_empty());
+        let title = title.map(|title| comment(&title)).unwrap_or_default();
+        text(&words(&[&options, &title]), &target, &pass)
+    };
+    let policy = view.policy(id);
+    let rules = rules.into_iter().map(rule).collect();
+    chains.push((policy.clone(), Arc::new(rules)));
+    Form::Chains {
+        policy,
+        all: chains,
+    }
+}
+
+/// What a policy's rule does with a packet that it matches.
+enum Target {
+    Allow,
+    /// Asks the chain of the rule's ports.
+    Ports(String),
+    /// The rule is a comment.
+    Nothing,
 }
 
 /// Alternatives, each the options of one rule (empty: matches everything), and sets

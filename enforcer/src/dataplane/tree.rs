@@ -64,9 +64,14 @@ impl Tree<'_, '_> {
     fn node(&mut self, name: String, leaves: &[Leaf<'_>]) {
         let level = common_bits(leaves);
         let mut rules = Vec::new();
+        let mut titles = Vec::new();
         for branch in leaves.chunk_by(|a, b| pair(a.key, level) == pair(b.key, level)) {
             if let [leaf] = branch {
                 rules.extend(self.leaf(leaf));
+                // Not in the mirrored copy: a comment is as long as two rules.
+                if !self.view.mirrored {
+                    titles.push(self.title(leaf));
+                }
                 continue;
             }
             let bits = common_bits(branch);
@@ -76,33 +81,51 @@ impl Tree<'_, '_> {
             rules.push(format!("{} {network} -g {chain}", self.flag()));
             self.node(chain, branch);
         }
+        rules.append(&mut titles);
         self.ruleset.decide(name, rules);
     }
 
-    /// The rules for one address: itself is always within reach; then every signature
-    /// (more than one while several pods claim the address) must allow.
+    /// The rules for one address: every signature (more than one while several pods claim
+    /// the address) must allow. Itself is always within reach: no rule of the tree matches,
+    /// and the packet returns from where the tree was entered.
     fn leaf(&self, leaf: &Leaf<'_>) -> Vec<String> {
-        let host = format!("{0}/{1}", leaf.address, self.context.family.bits());
-        let here = format!("{} {host}", self.flag());
-        let mut pods = String::new();
-        if !self.view.mirrored {
-            let names: Vec<String> = leaf.endpoint.pods.iter().map(ToString::to_string).collect();
-            pods = format!("{} ", comment(&names.join(", ")));
-        }
-        let mut rules = vec![format!("-s {host} -d {host} -j RETURN")];
+        let host = self.host(leaf);
+        let from_others = if self.view.pod_is_destination() {
+            format!("! -s {host} -d {host}")
+        } else {
+            format!("-s {host} ! -d {host}")
+        };
+        let mut rules = Vec::new();
         for (index, signature) in leaf.signatures.iter().enumerate() {
             let chain = self.view.signature(*signature);
             if index + 1 == leaf.signatures.len() {
-                rules.push(format!("{here} {pods}-g {chain}"));
+                rules.push(format!("{from_others} -g {chain}"));
             } else {
-                rules.push(format!("{here} {pods}-j {chain}"));
+                rules.push(format!("{from_others} -j {chain}"));
                 rules.push(format!(
-                    "{here} -m mark --mark {} -j RETURN",
+                    "{} {host} -m mark --mark {} -j RETURN",
+                    self.flag(),
                     self.context.denied
                 ));
             }
         }
         rules
+    }
+
+    /// Says whose address it is. A comment is a match that packets pay for, so it stands
+    /// behind all rules that lead on.
+    fn title(&self, leaf: &Leaf<'_>) -> String {
+        let names: Vec<String> = leaf.endpoint.pods.iter().map(ToString::to_string).collect();
+        format!(
+            "{} {} {}",
+            self.flag(),
+            self.host(leaf),
+            comment(&names.join(", "))
+        )
+    }
+
+    fn host(&self, leaf: &Leaf<'_>) -> String {
+        format!("{}/{}", leaf.address, self.context.family.bits())
     }
 
     fn flag(&self) -> &'static str {

@@ -67,12 +67,12 @@ fn read_backs_and_a_new_start_leave_one_entry_rule() {
         );
 
         // Somebody empties a chain of ours.
-        sh("nft flush chain ip mangle RF-DECIDE");
+        sh("nft flush chain ip mangle RF-FORWARD");
         assert_eq!(first.resync(&program).unwrap().len(), 1);
         assert_eq!(entries(), ONE_EACH);
         assert!(
-            sh("nft list chain ip mangle RF-DECIDE").contains("jump")
-                || sh("nft list chain ip mangle RF-DECIDE").contains("goto")
+            sh("nft list chain ip mangle RF-FORWARD").contains("jump")
+                || sh("nft list chain ip mangle RF-FORWARD").contains("goto")
         );
 
         // A start in that state, and one that finds what an earlier version piled up.

@@ -226,11 +226,17 @@ impl Rule {
     pub fn matches(&self, packet: &Packet, sets: &Sets) -> bool {
         self.matches
             .iter()
-            .all(|(negated, m)| m.holds(packet, sets) != *negated)
+            .all(|(negated, m)| m.applies(packet) && m.holds(packet, sets) != *negated)
     }
 }
 
 impl Match {
+    /// Turned round or not, a mark of a connection is none where there is no connection
+    /// (`connmark_mt` of the kernel's `xt_connmark.c`).
+    fn applies(&self, p: &Packet) -> bool {
+        !matches!(self, Self::ConnMark(..)) || !["INVALID", "UNTRACKED"].contains(&p.ctstate)
+    }
+
     fn holds(&self, p: &Packet, sets: &Sets) -> bool {
         let within =
             |list: &[(u16, u16)], port| list.iter().any(|(a, b)| (*a..=*b).contains(&port));

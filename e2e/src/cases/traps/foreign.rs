@@ -94,7 +94,7 @@ fn beside_native(stage: &mut Stage) -> Result<()> {
     hands::grows(stage, &node, readbacks, met)?;
     let before = metric(stage, &node, "drift_total{what=\"rules\"}")?
         + metric(stage, &node, "drift_total{what=\"entry_rule\"}")?;
-    hands::run(stage, &node, "nft flush chain ip mangle RF-DECIDE")?;
+    hands::run(stage, &node, "nft flush chain ip mangle RF-FORWARD")?;
     eventually("the flushed chain is written again", || {
         let seen = hands::probe(stage, "z/a", "x/a", tcp(80), true)?;
         ensure!(seen == Outcome::Rejected, "z/a -> x/a: {seen}");

@@ -118,11 +118,40 @@ fn peers() -> Vec<Case> {
                     .allowed("x/b", "x/a")
                     .allowed("x/c", "x/*"),
             )),
+        // More rules than one signature chain takes in (enforcer/src/dataplane/policies.rs).
+        case("a-policy-of-many-rules-beside-a-short-one")
+            .policy("x/long", &many_rules())
+            .policy("x/short", "{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {pod: c}}}]}]}")
+            .policy("y/shut", "{podSelector: {matchLabels: {pod: b}}, policyTypes: [Egress]}")
+            .expect(own(
+                matrix(&[udp(80)])
+                    .denied("*", "x/*")
+                    .allowed("x/c", "x/*")
+                    .denied("y/b", "*"),
+            ))
+            .expect(own(
+                matrix(&[tcp(80)])
+                    .denied("*", "x/*")
+                    .allowed("y/*", "x/a")
+                    .allowed("x/c", "x/*")
+                    .denied("y/b", "*"),
+            )),
         case("both-ends-must-agree")
             .policy("x/out", "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}]}]}")
             .policy("y/in", "{podSelector: {}, policyTypes: [Ingress]}")
             .expect(own(matrix(&[tcp(80), udp(80)]).denied("*", "y/*"))),
     ]
+}
+
+/// Nine rules with a port each, and one that lets `y` in.
+fn many_rules() -> String {
+    let ports: Vec<String> = (0..9)
+        .map(|n| format!("{{from: [{{namespaceSelector: {{matchLabels: {{ns: z}}}}}}], ports: [{{port: {}}}]}}", 1_000 + n))
+        .collect();
+    format!(
+        "{{podSelector: {{matchLabels: {{pod: a}}}}, ingress: [{}, {{from: [{{namespaceSelector: {{matchLabels: {{ns: y}}}}}}], ports: [{{port: 80}}]}}]}}",
+        ports.join(", ")
+    )
 }
 
 fn ports() -> Vec<Case> {
