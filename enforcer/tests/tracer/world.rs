@@ -191,8 +191,14 @@ fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
         prop::collection::vec(peer(), 0..3),
         prop::collection::vec(port(), 0..4),
     )
-        .prop_map(|(peers, ports)| Rule { peers, ports });
-    prop::option::weighted(0.6, prop::collection::vec(rule, 0..3))
+        .prop_map(|(peers, ports)| Rule { peers, ports })
+        .boxed();
+    // Many: more than a signature's chain takes in.
+    let rules = prop_oneof![
+        5 => prop::collection::vec(rule.clone(), 0..3),
+        1 => prop::collection::vec(rule, 4..7),
+    ];
+    prop::option::weighted(0.6, rules)
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
