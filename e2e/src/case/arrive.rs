@@ -1,12 +1,13 @@
 //! What a case's objects become when they arrive: who has which address, and what a
 //! kubelet adds to a pod.
 
+use crate::controlplane::Leads;
 use crate::fabric::Topology;
 use crate::objects::{Reference, State};
 use anyhow::{Context, Result, anyhow, bail};
+use ringfence_policy::model::TrafficPolicy;
 use ringfence_policy::{Snapshot, path};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Before the name of a Service where a cell calls its cluster address.
@@ -73,22 +74,28 @@ pub(super) fn service_addresses(state: &State, key: &str) -> Result<Vec<IpAddr>>
     parsed.collect()
 }
 
-/// Every address and port to which a Service leads, and how many Service ports do.
-pub(super) fn endpoints(snapshot: &Snapshot) -> BTreeMap<SocketAddr, usize> {
-    let mut all = BTreeMap::new();
+/// Where the Services of a snapshot lead.
+pub(super) fn leads(snapshot: &Snapshot) -> Leads {
+    let mut leads = Leads::default();
     for service in snapshot.services.values() {
+        let local = service.external_traffic_policy == TrafficPolicy::Local;
         for port in &service.ports {
             for v4 in [true, false] {
                 if !service.cluster_ips.iter().any(|ip| ip.is_ipv4() == v4) {
                     continue;
                 }
-                for (_, (ip, number)) in path::endpoints(snapshot, service, port, v4) {
-                    *all.entry(SocketAddr::new(ip, number)).or_default() += 1;
+                let endpoints = path::endpoints(snapshot, service, port, v4);
+                if let (Some(door), false) = (port.node_port, endpoints.is_empty()) {
+                    *leads.doors.entry((door, local)).or_default() += 1;
+                }
+                for (_, (ip, number)) in endpoints {
+                    let endpoint = SocketAddr::new(ip, number);
+                    *leads.endpoints.entry(endpoint).or_default() += 1;
                 }
             }
         }
     }
-    all
+    leads
 }
 
 /// The object after a JSON merge patch (RFC 7386) in YAML.

@@ -288,10 +288,10 @@ impl Stage {
     fn wait_services(&mut self) -> Result<()> {
         let has = self.state.iter().any(|(r, _)| r.kind == "Service");
         if has || self.had_services {
-            let endpoints = arrive::endpoints(&self.snapshot()?);
+            let leads = arrive::leads(&self.snapshot()?);
             match &self.ground {
-                Ground::Here { world, .. } => self.objects.wait_services(world, &endpoints)?,
-                Ground::There(cluster) => cluster.wait_services(&endpoints)?,
+                Ground::Here { world, .. } => self.objects.wait_services(world, &leads)?,
+                Ground::There(cluster) => cluster.wait_services(&leads)?,
             }
             self.had_services = has;
         }

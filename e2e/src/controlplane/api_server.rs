@@ -1,13 +1,12 @@
 //! The control plane as the place where a case's objects go: blocking, as cases are.
 
 use super::{Applier, ControlPlane, Identity, KubeProxy, Kubelet, Options, Programs, ProxyOptions};
-use super::{ResourceVersion, scale, services};
+use super::{Leads, ResourceVersion, scale, services};
 use crate::fabric::{Node, World};
 use crate::objects::{Mark, Objects, Reference};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::runtime::{Builder, Runtime};
 
@@ -239,8 +238,8 @@ impl Objects for ApiServer {
         }
     }
 
-    fn wait_services(&self, world: &World, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
-        services::wait(&self.proxies, world, endpoints)
+    fn wait_services(&self, world: &World, leads: &Leads) -> Result<()> {
+        services::wait(&self.proxies, world, leads)
     }
 
     fn adopt(&mut self, object: &Value) -> Result<Option<Value>> {

@@ -19,6 +19,7 @@ mod client;
 mod harness;
 mod identity;
 mod kubelet;
+mod leads;
 mod programs;
 mod proxy;
 pub mod scale;
@@ -30,9 +31,9 @@ pub use client::connect;
 pub use harness::test;
 pub use identity::{Identity, enforcer_role};
 pub use kubelet::Kubelet;
+pub use leads::Leads;
 pub use programs::Programs;
 pub use proxy::{KubeProxy, ProxyMode, ProxyOptions};
-pub(crate) use services::destinations;
 
 use crate::fabric::{Node, Process};
 use anyhow::{Context, Result, bail};

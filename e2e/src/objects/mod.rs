@@ -8,7 +8,7 @@ pub use cluster::ClusterObjects;
 pub use folder::Folder;
 pub use state::{Reference, State, documents};
 
-use crate::controlplane::ApiServer;
+use crate::controlplane::{ApiServer, Leads};
 use crate::fabric::{Node, Process, World};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -50,10 +50,9 @@ pub trait Objects {
         Ok(object.clone())
     }
 
-    /// Waits until every node leads to each of these endpoints as often as there are
-    /// Service ports in front of it.
-    fn wait_services(&self, world: &World, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
-        let _ = (world, endpoints);
+    /// Waits until Services lead there on every node.
+    fn wait_services(&self, world: &World, leads: &Leads) -> Result<()> {
+        let _ = (world, leads);
         Ok(())
     }
 

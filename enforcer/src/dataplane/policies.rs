@@ -125,16 +125,15 @@ pub(crate) fn render(context: &Context<'_>, view: View, cache: &mut Cache, rules
                 }
             }
         }
-        if long.is_empty() {
-            rules.push(format!("-g {DENY}"));
-        } else {
+        if !long.is_empty() {
             rules.push(format!("-j MARK --set-xmark {}", context.denied));
-            for ask in long {
-                rules.push(ask);
-                rules.push(format!("-m mark --mark {} -j RETURN", context.allowed));
-            }
-            rules.push("-j RETURN".to_owned());
         }
+        for ask in long {
+            rules.push(ask);
+            rules.push(format!("-m mark --mark {} -j RETURN", context.allowed));
+        }
+        // Marked already where long policies were asked: but `RF-DENY` counts what is denied.
+        rules.push(format!("-g {DENY}"));
         // No packet comes this far, so that none pays for a comment.
         rules.extend(titles.iter().map(|title| comment(title)));
         ruleset.decide(view.signature(*id), rules);

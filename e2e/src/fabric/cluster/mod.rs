@@ -25,7 +25,7 @@ pub use lab::{Access, Lab};
 pub(crate) use pods::MADE;
 
 use crate::admission::Said;
-use crate::controlplane::ResourceVersion;
+use crate::controlplane::{Leads, ResourceVersion};
 use crate::fabric::Topology;
 use crate::objects::{ClusterObjects, HEALTH_PORT, Mark, Objects, State};
 use crate::probe::agent::{Answer, Request};
@@ -35,7 +35,7 @@ use futures::future::try_join_all;
 use ringfence_policy::model::Protocol;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -274,8 +274,8 @@ impl Cluster {
         self.lab.door(node)
     }
 
-    /// Waits until every node's kube-proxy leads to these endpoints.
-    pub fn wait_services(&self, endpoints: &BTreeMap<SocketAddr, usize>) -> Result<()> {
-        services::wait(&self.lab, &self.topology, endpoints)
+    /// Waits until every node's kube-proxy leads there.
+    pub fn wait_services(&self, leads: &Leads) -> Result<()> {
+        services::wait(&self.lab, &self.topology, leads)
     }
 }
