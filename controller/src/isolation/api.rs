@@ -55,6 +55,11 @@ impl Server {
         }
     }
 
+    /// Turns for what may wait: as many as statuses are written at once, and shared with them.
+    pub fn turns(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.statuses)
+    }
+
     fn policies(&self, namespace: &str) -> Api<DynamicObject> {
         let kind = ApiResource::erase::<NetworkPolicy>(&());
         Api::namespaced_with(self.client.clone(), namespace, &kind)

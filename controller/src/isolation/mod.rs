@@ -62,18 +62,24 @@ pub struct Settings {
 
 /// Works until it is dropped.
 pub async fn run(client: &Client, mirror: &Mirror, settings: Settings, health: Health) {
-    let (notices, publish) = notices::channel(client.clone(), &settings.identity);
+    let server = api::Server::new(client.clone());
+    let (notices, publish) = notices::channel(client.clone(), &settings.identity, server.turns());
     let (looks, look) = look::channel(client.clone(), &settings.namespace);
     let desk = Desk::new(health, notices, mirror.clone());
     tokio::select! {
-        () = work(client, mirror, desk, looks) => {}
+        () = work(client, &server, mirror, desk, looks) => {}
         () = publish => {}
         () = look => {}
     }
 }
 
-async fn work(client: &Client, mirror: &Mirror, mut desk: Desk, mut looks: look::Looks) {
-    let server = api::Server::new(client.clone());
+async fn work(
+    client: &Client,
+    server: &api::Server,
+    mirror: &Mirror,
+    mut desk: Desk,
+    mut looks: look::Looks,
+) {
     let mut events = watch::start(client);
     let mut cluster: Option<Reader> = None;
     let mut jobs: FuturesUnordered<_> = FuturesUnordered::new();

@@ -4,10 +4,12 @@ use crate::failure::explain;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
 
-/// Events that wait; more are dropped, because status says the same.
-const QUEUE: usize = 256;
+/// Events that wait, two for each of a thousand namespaces; more are dropped, because status
+/// says the same.
+const QUEUE: usize = 2048;
 /// The API allows 1 kB.
 const LONGEST: usize = 1000;
 
@@ -47,8 +49,13 @@ pub struct Notice {
 #[derive(Clone, Debug)]
 pub struct Notices(mpsc::Sender<Notice>);
 
-/// Notices, and what has to run for them to be published.
-pub fn channel(client: Client, identity: &str) -> (Notices, impl Future<Output = ()> + use<>) {
+/// Notices, and what has to run for them to be published. Each waits for one of `turns` like
+/// a status: when thousands of those are written, few Events come between.
+pub fn channel(
+    client: Client,
+    identity: &str,
+    turns: Arc<Semaphore>,
+) -> (Notices, impl Future<Output = ()> + use<>) {
     let (sender, mut receiver) = mpsc::channel::<Notice>(QUEUE);
     let reporter = Reporter {
         controller: "ringfence-controller".to_owned(),
@@ -58,6 +65,8 @@ pub fn channel(client: Client, identity: &str) -> (Notices, impl Future<Output =
     let run = async move {
         while let Some(notice) = receiver.recv().await {
             let event = event(&notice);
+            // Nobody closes it.
+            let _turn = turns.acquire().await;
             if let Err(error) = recorder.publish(&event, &notice.regarding).await {
                 // Most often the namespace is going.
                 tracing::debug!(reason = %explain(&error), "an Event was not taken");

@@ -66,7 +66,7 @@ pub fn report(view: &View) -> Report {
         source.extend(is(Condition::SourceIPPreserved).cloned());
         let status = IsolationRuleStatus {
             observed_generation: rule.metadata.generation,
-            conditions: conditions(old, &said, rule.metadata.generation, view.now),
+            conditions: conditions(old, &said, view.now),
             peer: Some(peer_text(&rule.spec)),
         };
         if rule.status.as_ref() != Some(&status) {
@@ -160,7 +160,7 @@ fn of_isolation(
     let old = isolation.status.as_ref().map_or(&[][..], |s| &s.conditions);
     NamespaceIsolationStatus {
         observed_generation: isolation.metadata.generation,
-        conditions: conditions(old, &said, isolation.metadata.generation, view.now),
+        conditions: conditions(old, &said, view.now),
         egress: Some(if restricted { "Restricted" } else { "Open" }.to_owned()),
         rules: u32::try_from(in_effect).ok(),
         preview: view.preview.cloned(),

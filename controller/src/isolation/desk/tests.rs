@@ -13,6 +13,7 @@ use kube::runtime::watcher;
 use ringfence_api::IsolationRule;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 const NS: &str = "own";
 
@@ -20,7 +21,8 @@ fn desk() -> Desk {
     let nobody = tower::service_fn(async |_: Request<Body>| {
         Err::<Response<Body>, _>(tower::BoxError::from("nobody answers"))
     });
-    let (notices, _) = notices::channel(Client::new(nobody, NS), "test");
+    let (notices, _) =
+        notices::channel(Client::new(nobody, NS), "test", Arc::new(Semaphore::new(1)));
     let health = Health {
         status: Arc::default(),
         metrics: Arc::new(Metrics::default()),
