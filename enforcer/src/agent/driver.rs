@@ -87,14 +87,16 @@ impl Driver {
         &self.broken
     }
 
-    /// Refreshes which address belongs behind which interface. True when that changed:
-    /// the next [`Self::bring`] then compares all rules.
+    /// Refreshes which address belongs behind which interface, and whether there are bridges.
+    /// True when that changed: the next [`Self::bring`] then compares all rules.
     pub fn rebind(&mut self, pods: &BTreeSet<IpAddr>) -> Result<bool, DriveError> {
         let bindings = self.kernel.bindings(pods)?;
-        if bindings == self.options.bindings {
+        let bridges = self.kernel.has_bridges()?;
+        if bindings == self.options.bindings && bridges == self.options.bridges {
             return Ok(false);
         }
         self.options.bindings = bindings;
+        self.options.bridges = bridges;
         self.planner.set_options(self.options.clone());
         Ok(true)
     }

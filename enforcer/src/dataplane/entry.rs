@@ -8,8 +8,6 @@ use super::ruleset::{Context, Ruleset};
 use super::{Backstop, DenyAction, Family, Table};
 use ringfence_policy::compile::SetSpec;
 use ringfence_policy::model::Direction;
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 /// Forwarded packets.
 const FORWARD: &str = "RF-FORWARD";
@@ -113,18 +111,15 @@ fn judge(context: &Context<'_>, trees: &Trees<'_>, mirrored: bool) -> Vec<String
 /// a bridge floods.
 fn forward(context: &Context<'_>, ruleset: &mut Ruleset) -> Vec<String> {
     let mut rules = bindings::rules(context, ruleset);
-    let bound: BTreeSet<IpAddr> = context.options.bindings.iter().map(|b| b.0).collect();
-    let on_a_bridge = context
+    let ingress_isolated = context
         .structure
         .endpoints
         .iter()
         .any(|(address, endpoint)| {
-            Family::of(*address) == context.family
-                && !endpoint.ingress.is_empty()
-                && !bound.contains(address)
+            Family::of(*address) == context.family && !endpoint.ingress.is_empty()
         });
     // Before established: an answer to a multicast is none of the flow's ends.
-    if context.options.bridges && on_a_bridge {
+    if context.options.bridges && ingress_isolated {
         let bridged = "-m physdev --physdev-is-bridged";
         match context.family {
             Family::V4 => {

@@ -63,8 +63,8 @@ pub struct Options {
     pub keep_established: bool,
     /// Where the backstop is.
     pub backstop: Backstop,
-    /// Pods hang on bridges whose frames pass iptables: broadcast and multicast to
-    /// isolated pods are dropped there.
+    /// The node has bridges, whose frames pass iptables: broadcast and multicast to
+    /// isolated pods are dropped there. Where there are none no packet is asked for it.
     pub bridges: bool,
     /// Program IPv6 (false where `ip6tables` does not exist).
     pub ipv6: bool,

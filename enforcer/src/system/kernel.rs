@@ -87,6 +87,9 @@ pub trait Kernel: Send + Sync + fmt::Debug {
     /// The same report without changing anything: the canary.
     fn check_bridges(&self, pod_ranges: &[IpNet]) -> Result<BridgeReport, Error>;
 
+    /// Whether this node has any bridge.
+    fn has_bridges(&self) -> Result<bool, Error>;
+
     /// The interfaces through which routed pods are reached: host routes (/32, /128)
     /// of `pods` to an interface, without gateway. Sorted; an address with host routes to
     /// several interfaces appears once for each.

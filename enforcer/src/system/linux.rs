@@ -283,6 +283,10 @@ impl Kernel for LinuxKernel {
         bridges::inspect(pod_ranges, false, &|| Ok(()), self.options.timeout)
     }
 
+    fn has_bridges(&self) -> Result<bool, Error> {
+        Ok(!links::links(Some("bridge"), self.options.timeout)?.is_empty())
+    }
+
     fn bindings(&self, pods: &BTreeSet<IpAddr>) -> Result<Vec<(IpAddr, String)>, Error> {
         links::bindings(pods, self.options.timeout)
     }

@@ -37,6 +37,23 @@ fn an_entry_rule_that_is_gone_is_back_with_the_next_canary() {
 }
 
 #[test]
+fn a_node_is_asked_about_frames_of_bridges_while_it_has_any() {
+    let (mut rig, _folder) = running();
+    let asks = |rig: &Rig| {
+        let state = rig.kernel.state();
+        let rules = &state.tables[&MANGLE]["RF-FORWARD"];
+        rules.iter().any(|rule| rule.contains("physdev"))
+    };
+    assert!(asks(&rig));
+    rig.kernel.state().without_bridges = true;
+    rig.pass(Duration::from_secs(2));
+    assert!(!asks(&rig));
+    rig.kernel.state().without_bridges = false;
+    rig.pass(Duration::from_secs(2));
+    assert!(asks(&rig));
+}
+
+#[test]
 fn a_rule_put_before_ours_is_noticed() {
     let (mut rig, _folder) = running();
     let key = (Family::V4, Table::Mangle);

@@ -40,6 +40,7 @@ pub struct State {
     pub bypasses: Vec<Bypass>,
     pub rivals: BTreeMap<Rival, usize>,
     pub bridges: BridgeReport,
+    pub without_bridges: bool,
     pub prepared: Vec<Vec<IpNet>>,
     pub writes: usize,
     pub dumps: usize,
@@ -368,6 +369,10 @@ impl Kernel for FakeKernel {
 
     fn check_bridges(&self, _: &[IpNet]) -> Result<BridgeReport, Error> {
         Ok(self.state().bridges.clone())
+    }
+
+    fn has_bridges(&self) -> Result<bool, Error> {
+        Ok(!self.state().without_bridges)
     }
 
     fn bindings(&self, _: &BTreeSet<IpAddr>) -> Result<Vec<(IpAddr, String)>, Error> {

@@ -139,6 +139,9 @@ fn host_routes_bind_pods_to_interfaces() {
             .map(|(address, link)| format!("{address} {link}"))
             .collect();
         assert_eq!(found, ["10.1.0.1 cali1", "10.1.0.2 cali2", "fd00::1 cali1"]);
+        assert!(!kernel.has_bridges().unwrap());
+        sh("ip link add cni0 type bridge");
+        assert!(kernel.has_bridges().unwrap());
         let local = kernel.local_addresses().unwrap();
         assert!(
             local.contains(&"10.9.0.1".parse().unwrap()) && local.contains(&"::1".parse().unwrap()),

@@ -211,6 +211,12 @@ fn what_a_bridge_floods_does_not_reach_isolated_pods() {
         Outcome::Passed,
         "nobody is isolated"
     );
+    let without = Options {
+        bridges: false,
+        ..Options::default()
+    };
+    let rules = loaded(&shop(), &without).iptables_save(Family::V4);
+    assert!(!rules.contains("physdev"), "no bridge, no rule: {rules}");
 }
 
 #[test]
