@@ -75,7 +75,7 @@ fn a_leak_is_explained(options: &Options) -> Result<()> {
         "Ingress: x/a is isolated by x/only-b",
         // The packet, the rules that counted it, and a set that they ask.
         "packet: TCP 10.16.1.13 -> 10.16.1.10:80",
-        "mangle [1] -A RF-JUDGE",
+        "mangle [1] -A RF-FORWARD",
         "--match-set RF4-",
         "Type: hash:ip",
         // What conntrack says, where to look, and how to see it again.
@@ -95,9 +95,9 @@ fn take_the_deny_out(stage: &mut Stage) -> Result<()> {
         let node = stage.world()?.node(&name)?;
         for tables in ["iptables", "ip6tables"] {
             let saved = node.exec(&format!("{tables}-save"), &["-t", "mangle"], "")?;
-            let denies = saved.lines().filter(|rule| {
-                rule.starts_with("-A RF-SI-") && rule.contains("--set-xmark 0x1000/0x1000")
-            });
+            let denies = saved
+                .lines()
+                .filter(|rule| rule.starts_with("-A RF-SI-") && rule.ends_with("-g RF-DENY"));
             let deletes: String = denies
                 .map(|rule| rule.replacen("-A", "-D", 1) + "\n")
                 .collect();

@@ -7,7 +7,7 @@ use crate::fabric::{Placement, PodKind};
 use crate::probe::{Outcome, icmp, tcp, udp};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -148,12 +148,19 @@ fn name_port(stage: &mut Stage, pod: &str, number: u16) -> Result<()> {
     stage.replace(&object)
 }
 
-/// Packets counted by each rule that belongs to `policy`.
+/// Packets counted by each rule of the chains that have rules of `policy`.
 fn counts(stage: &Stage, policy: &str) -> Result<BTreeMap<String, u64>> {
     let mut all = BTreeMap::new();
     for node in stage.node_names() {
         let text = hands::run(stage, &node, "iptables-save -c -t mangle")?;
-        for line in text.lines().filter(|line| line.contains(policy)) {
+        let chain = |line: &str| {
+            let rule = line.split_once("] -A ")?.1;
+            rule.split(' ').next().map(str::to_owned)
+        };
+        let named = text.lines().filter(|line| line.contains(policy));
+        let chains: BTreeSet<String> = named.filter_map(chain).collect();
+        let is_theirs = |line: &&str| chain(line).is_some_and(|chain| chains.contains(&chain));
+        for line in text.lines().filter(is_theirs) {
             let (count, rule) = line.split_once("] ").context("a rule without a counter")?;
             let packets = count
                 .trim_start_matches('[')
