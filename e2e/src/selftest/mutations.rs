@@ -46,10 +46,8 @@ pub const ALL: &[Mutation] = &[
         "the jump that judges what arrives at a pod is gone",
         &["default-deny-ingress/same-bridge"],
         |stage| {
-            rules(stage, &BOTH, "mangle", |rule| {
-                let leads_on = rule.starts_with("-A RF-TI ") && rule.contains(" -g ");
-                (!leads_on).then(|| rule.to_owned())
-            })
+            let leads_on = |rule: &str| rule.starts_with("-A RF-TI ") && rule.contains(" -g ");
+            rules(stage, &BOTH, "mangle", without(leads_on))
         },
     ),
     mutation(
@@ -63,9 +61,8 @@ pub const ALL: &[Mutation] = &[
         "what leaves a pod is not looked at",
         &["default-deny-egress/same-bridge"],
         |stage| {
-            rules(stage, &BOTH, "mangle", |rule| {
-                (!rule.ends_with(" -j RF-TE")).then(|| rule.to_owned())
-            })
+            let judges = |rule: &str| rule.ends_with(" -j RF-TE");
+            rules(stage, &BOTH, "mangle", without(judges))
         },
     ),
     mutation(
@@ -73,13 +70,13 @@ pub const ALL: &[Mutation] = &[
         "no RETURN after a deny of egress: a long policy of ingress may lift it",
         &["a-policy-of-many-rules-beside-a-short-one/same-bridge"],
         |stage| {
-            rules(stage, &BOTH, "mangle", |rule| {
-                let after_egress = ["-A RF-FORWARD -m mark", "-A RF-JUDGE -m mark"]
+            let after_egress = |rule: &str| {
+                ["-A RF-FORWARD -m mark", "-A RF-JUDGE -m mark"]
                     .iter()
                     .any(|start| rule.starts_with(start))
-                    && rule.ends_with("-j RETURN");
-                (!after_egress).then(|| rule.to_owned())
-            })
+                    && rule.ends_with("-j RETURN")
+            };
+            rules(stage, &BOTH, "mangle", without(after_egress))
         },
     ),
     mutation(
@@ -87,10 +84,8 @@ pub const ALL: &[Mutation] = &[
         "what no rule of a long policy allows is not marked",
         &["a-policy-of-many-rules-beside-a-short-one/same-bridge"],
         |stage| {
-            rules(stage, &BOTH, "mangle", |rule| {
-                let marks = rule.starts_with("-A RF-SI-") && rule.contains("-j MARK");
-                (!marks).then(|| rule.to_owned())
-            })
+            let marks = |rule: &str| rule.starts_with("-A RF-SI-") && rule.contains("-j MARK");
+            rules(stage, &BOTH, "mangle", without(marks))
         },
     ),
     mutation(
@@ -98,14 +93,8 @@ pub const ALL: &[Mutation] = &[
         "what a pod sends to itself is judged",
         &["a-pod-reaches-itself-through-its-service/same-bridge"],
         |stage| {
-            rules(stage, &BOTH, "mangle", |rule| {
-                let tree = rule.starts_with("-A RF-T");
-                Some(if tree {
-                    all_of_them(rule)
-                } else {
-                    rule.to_owned()
-                })
-            })
+            let tree = |rule: &str| rule.starts_with("-A RF-T");
+            rules(stage, &BOTH, "mangle", edited(tree, all_of_them))
         },
     ),
     mutation(
@@ -125,10 +114,8 @@ pub const ALL: &[Mutation] = &[
         "a pod's chain ends without a deny",
         &["default-deny-ingress/cross-bridge"],
         |stage| {
-            rules(stage, &BOTH, "mangle", |rule| {
-                let last = rule.starts_with("-A RF-SI-") && rule.ends_with("-g RF-DENY");
-                (!last).then(|| rule.to_owned())
-            })
+            let last = |rule: &str| rule.starts_with("-A RF-SI-") && rule.ends_with("-g RF-DENY");
+            rules(stage, &BOTH, "mangle", without(last))
         },
     ),
     mutation(
@@ -137,11 +124,11 @@ pub const ALL: &[Mutation] = &[
         &["policies-add-up/same-bridge"],
         |stage| {
             let forgotten = Cell::new(false);
-            rules(stage, &BOTH, "mangle", |rule| {
+            let first = |rule: &str| {
                 let asks = rule.starts_with("-A RF-SI-") && rule.ends_with("-j RETURN");
-                let first = asks && !forgotten.replace(forgotten.get() || asks);
-                (!first).then(|| rule.to_owned())
-            })
+                asks && !forgotten.replace(true)
+            };
+            rules(stage, &BOTH, "mangle", without(first))
         },
     ),
     mutation(
@@ -240,17 +227,11 @@ pub const ALL: &[Mutation] = &[
         "what a node sends to its own pods is judged: kubelet's probes fail",
         &["a-node-reaches-its-own-pods-and-they-it/cross-bridge"],
         |stage| {
-            let everybody = |rule: &str| {
-                let condition = "-m addrtype ! --src-type LOCAL ";
-                Some(if rule.starts_with("-A OUTPUT ") {
-                    rule.replace(condition, "")
-                } else {
-                    rule.to_owned()
-                })
-            };
+            let output = |rule: &str| rule.starts_with("-A OUTPUT ");
+            let everybody = |rule: &str| rule.replace("-m addrtype ! --src-type LOCAL ", "");
             ["mangle", "filter", "security"]
                 .iter()
-                .try_for_each(|table| rules(stage, &BOTH, table, everybody))
+                .try_for_each(|table| rules(stage, &BOTH, table, edited(output, everybody)))
         },
     ),
     mutation(
@@ -265,12 +246,8 @@ pub const ALL: &[Mutation] = &[
         &["default-deny-ingress/same-routed"],
         |stage| {
             rules(stage, &BOTH, "filter", |rule| {
-                let (chain, _) = rule.split_once("-j REJECT").unwrap_or((rule, ""));
-                Some(if chain == rule {
-                    rule.to_owned()
-                } else {
-                    format!("{chain}-j DROP")
-                })
+                let refuses = rule.split_once("-j REJECT");
+                Some(refuses.map_or(rule.to_owned(), |(chain, _)| format!("{chain}-j DROP")))
             })
         },
     ),
@@ -314,17 +291,33 @@ pub const ALL: &[Mutation] = &[
     ),
 ];
 
+/// Drops the rules that are so.
+fn without(is: impl Fn(&str) -> bool) -> impl Fn(&str) -> Option<String> {
+    move |rule| (!is(rule)).then(|| rule.to_owned())
+}
+
 /// Drops the rules that begin like this.
 fn drops(start: &'static str) -> impl Fn(&str) -> Option<String> {
-    move |rule| (!rule.starts_with(start)).then(|| rule.to_owned())
+    without(move |rule| rule.starts_with(start))
+}
+
+/// Edits the rules that are so.
+fn edited(
+    is: impl Fn(&str) -> bool,
+    edit: impl Fn(&str) -> String,
+) -> impl Fn(&str) -> Option<String> {
+    move |rule| {
+        Some(if is(rule) {
+            edit(rule)
+        } else {
+            rule.to_owned()
+        })
+    }
 }
 
 /// Edits the rules of policies.
 fn in_policies(edit: impl Fn(&str) -> String) -> impl Fn(&str) -> Option<String> {
-    move |rule| {
-        let is = of_policy(rule);
-        Some(if is { edit(rule) } else { rule.to_owned() })
-    }
+    edited(of_policy, edit)
 }
 
 /// Takes the matches out that are turned round: `! -s 10.0.0.1/32`.

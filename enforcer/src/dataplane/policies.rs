@@ -147,10 +147,8 @@ fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain) -> Form {
     for (position, rule) in chain.rules.iter().enumerate() {
         // Once a rule, and not in the mirrored copy: legacy iptables moves the whole table
         // for every change, and a comment is as long as two rules.
-        let mut title = String::new();
-        if !view.mirrored {
-            title = format!("{} {}[{}]", chain.policy, chain.direction, rule.index);
-        }
+        let mut title = (!view.mirrored)
+            .then(|| format!("{} {}[{}]", chain.policy, chain.direction, rule.index));
         let peers = peers(context, view, rule);
         let ports = ports(context, view, rule);
         for set in peers.left_out.iter().chain(&ports.left_out) {
@@ -158,11 +156,11 @@ fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain) -> Form {
                 "{} {}[{}]: left out, its set {set} could not be made",
                 chain.policy, chain.direction, rule.index
             );
-            rules.push((comment(&text), String::new(), Target::Nothing));
+            rules.push((comment(&text), None, Target::Nothing));
         }
         let (peers, ports) = (peers.matches, ports.matches);
         let mut put = |options: &[&str], target: Target| {
-            rules.push((words(options), std::mem::take(&mut title), target));
+            rules.push((words(options), title.take(), target));
         };
         if peers.len() * ports.len() > peers.len() + ports.len() + CHAIN_COST {
             // Peers + ports rules instead of their product.
@@ -186,15 +184,14 @@ fn policy(context: &Context<'_>, view: View, id: Id, chain: &Chain) -> Form {
         Target::Nothing => options.to_owned(),
     };
     if chains.is_empty() && rules.len() <= INLINE_RULES {
-        let line = |(options, title, target): (String, String, Target)| Line {
+        let line = |(options, title, target): (String, Option<String>, Target)| Line {
             rule: text(&options, &target, "-j RETURN"),
-            title: Some(title).filter(|title| !title.is_empty()),
+            title,
         };
         return Form::Inline(rules.into_iter().map(line).collect());
     }
     let pass = format!("-g {PASS}");
-    let rule = |(options, title, target): (String, String, Target)| {
-        let title = Some(title).filter(|title| !title.is_empty());
+    let rule = |(options, title, target): (String, Option<String>, Target)| {
         let title = title.map(|title| comment(&title)).unwrap_or_default();
         text(&words(&[&options, &title]), &target, &pass)
     };
