@@ -78,8 +78,12 @@ impl Net {
             let (here, others): (Vec<_>, Vec<_>) = left
                 .iter()
                 .partition(|i| shots[**i].netns.path() == netns.path());
-            let made =
-                netns.run(|| Ok(here.iter().map(|i| socket(&shots[*i])).collect::<Vec<_>>()))?;
+            let made = netns.run(|| {
+                Ok(here
+                    .iter()
+                    .map(|i| self.socket(&shots[*i]))
+                    .collect::<Vec<_>>())
+            })?;
             for (index, socket) in here.into_iter().zip(made) {
                 sockets[index] = Some(socket);
             }
@@ -110,24 +114,24 @@ impl Net {
             Ok(results)
         })
     }
-}
 
-/// A socket for the shot, bound to its source address. Call it inside the namespace.
-pub(super) fn socket(shot: &Shot) -> Result<Socket> {
-    let domain = Domain::for_address(SocketAddr::new(shot.target, 0));
-    let (kind, protocol) = match (shot.transport, shot.target) {
-        (Transport::Port(Protocol::Tcp, _), _) => (Type::STREAM, Ip::TCP),
-        (Transport::Port(Protocol::Udp, _), _) => (Type::DGRAM, Ip::UDP),
-        (Transport::Port(Protocol::Sctp, _), _) => (Type::STREAM, Ip::SCTP),
-        (Transport::Icmp, IpAddr::V4(_)) => (Type::DGRAM, Ip::ICMPV4),
-        (Transport::Icmp, IpAddr::V6(_)) => (Type::DGRAM, Ip::ICMPV6),
-    };
-    let socket = Socket::new(domain, kind, Some(protocol)).context("making a socket")?;
-    socket.set_nonblocking(true)?;
-    socket
-        .bind(&SocketAddr::new(shot.source, 0).into())
-        .with_context(|| format!("binding to {}", shot.source))?;
-    Ok(socket)
+    /// A socket for the shot, bound to its source address and a port that no flow has had
+    /// for long. Call it inside the namespace.
+    pub(super) fn socket(&self, shot: &Shot) -> Result<Socket> {
+        let domain = Domain::for_address(SocketAddr::new(shot.target, 0));
+        let (kind, protocol) = match (shot.transport, shot.target) {
+            (Transport::Port(Protocol::Tcp, _), _) => (Type::STREAM, Ip::TCP),
+            (Transport::Port(Protocol::Udp, _), _) => (Type::DGRAM, Ip::UDP),
+            (Transport::Port(Protocol::Sctp, _), _) => (Type::STREAM, Ip::SCTP),
+            (Transport::Icmp, IpAddr::V4(_)) => (Type::DGRAM, Ip::ICMPV4),
+            (Transport::Icmp, IpAddr::V6(_)) => (Type::DGRAM, Ip::ICMPV6),
+        };
+        let socket = Socket::new(domain, kind, Some(protocol)).context("making a socket")?;
+        socket.set_nonblocking(true)?;
+        let bound = self.ports.bind(&socket, shot.source);
+        bound.with_context(|| format!("binding to {}", shot.source))?;
+        Ok(socket)
+    }
 }
 
 /// Whether this machine has SCTP sockets.

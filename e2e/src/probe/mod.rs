@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod client;
+mod ports;
 mod server;
 mod stream;
 

@@ -4,6 +4,7 @@
 //! `ring NONCE` is answered with `NONCE CLIENT-ADDRESS HOST`, `flow ID ...` hands the
 //! server's end of a long-lived flow to whoever opened it ([`super::Stream`]).
 
+use super::ports::Ports;
 use super::{Transport, has_sctp};
 use crate::fabric::{Netns, World};
 use anyhow::{Context, Result};
@@ -46,6 +47,7 @@ type Waiting = Arc<Mutex<HashMap<u64, mpsc::UnboundedSender<Accepted>>>>;
 /// The servers of a world and the runtime in which all probes run.
 pub struct Net {
     pub(super) runtime: Runtime,
+    pub(super) ports: Ports,
     listening: BTreeSet<(IpAddr, Protocol, u16)>,
     waiting: Waiting,
 }
@@ -60,6 +62,7 @@ impl Net {
             .context("starting the probes' runtime")?;
         Ok(Self {
             runtime,
+            ports: Ports::default(),
             listening: BTreeSet::new(),
             waiting: Waiting::default(),
         })

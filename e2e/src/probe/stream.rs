@@ -1,7 +1,7 @@
 //! A long-lived flow, both of whose ends are ours.
 
 use super::Transport;
-use super::client::{Shot, socket};
+use super::client::Shot;
 use super::server::{Accepted, Net};
 use anyhow::{Context, Result, bail};
 use ringfence_policy::model::Protocol;
@@ -131,7 +131,7 @@ impl Stream {
     /// # Errors
     /// When it cannot be opened within the shot's patience: no flow, nothing to cut.
     pub fn open(net: &Net, shot: &Shot) -> Result<Self> {
-        let raw = shot.netns.run(|| socket(shot))?;
+        let raw = shot.netns.run(|| net.socket(shot))?;
         let stream = net
             .runtime
             .block_on(async { timeout(shot.patience, open(net, shot, raw)).await })
