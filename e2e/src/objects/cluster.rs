@@ -31,17 +31,28 @@ pub struct ClusterObjects {
 }
 
 impl ClusterObjects {
-    /// In the cluster of `lab`, whose pods are those of `topology`, written up to `version`.
-    pub fn new(lab: &Arc<Lab>, topology: &Topology, version: ResourceVersion) -> Self {
+    /// In the cluster of `lab`, whose pods are those of `topology`. Objects of these kinds
+    /// were `written` at these times, if at all.
+    pub fn new(
+        lab: &Arc<Lab>,
+        topology: &Topology,
+        written: &[(&str, Option<ResourceVersion>)],
+    ) -> Self {
         let pods = topology.pods.iter();
-        Self {
+        let mut objects = Self {
             applier: Applier::new(lab.client().clone()),
             pods: pods
                 .map(|p| format!("{}/{}", p.namespace, p.name))
                 .collect(),
             lab: Arc::clone(lab),
-            versions: [("pods".to_owned(), version.0)].into(),
+            versions: BTreeMap::new(),
+        };
+        for (kind, version) in written {
+            if let Some(version) = version {
+                objects.wrote(kind, *version);
+            }
         }
+        objects
     }
 
     fn wrote(&mut self, kind: &str, version: ResourceVersion) {

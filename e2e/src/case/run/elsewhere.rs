@@ -67,13 +67,14 @@ pub(super) fn hindrance(lab: &Lab, case: &Case) -> Option<String> {
 /// Said when the cluster's own webhook refuses what a case applies: nothing can be shown of
 /// how it would be enforced.
 pub(super) fn refusal(error: &anyhow::Error) -> Option<String> {
-    let mut causes = error.chain().map(ToString::to_string);
-    let said = causes.find(|cause| {
-        cause.contains("admission webhook") && cause.contains("denied the request")
-    })?;
-    Some(format!(
-        "the cluster's webhook refuses it ({said}); --fabric netns plays it"
-    ))
+    let said = error
+        .chain()
+        .find_map(|cause| match cause.downcast_ref()? {
+            kube::Error::Api(answer) => Some(answer.message.as_str()),
+            _ => None,
+        })?;
+    let refused = said.contains("admission webhook") && said.contains("denied the request");
+    refused.then(|| format!("the cluster's webhook refuses it ({said}); --fabric netns plays it"))
 }
 
 /// A namespace that the case uses and that is somebody else's: its pods and policies would
@@ -197,8 +198,16 @@ mod tests {
     #[test]
     fn a_refusal_is_the_reason_and_nothing_else_is() {
         let said = "admission webhook \"policies.validate.ringfence.dev\" denied the request: no";
-        let refused = anyhow::anyhow!("{said}").context("applying NetworkPolicy x/a");
-        assert!(refusal(&refused).is_some_and(|reason| reason.contains(said)));
-        assert_eq!(refusal(&anyhow::anyhow!("failed calling webhook")), None);
+        let answer = |message: &str| {
+            let status = kube::core::Status::failure(message, "Forbidden").boxed();
+            anyhow::Error::from(kube::Error::Api(status)).context("applying NetworkPolicy x/a")
+        };
+        let reason = refusal(&answer(said)).unwrap();
+        assert_eq!(
+            reason,
+            format!("the cluster's webhook refuses it ({said}); --fabric netns plays it")
+        );
+        assert_eq!(refusal(&answer("failed calling webhook")), None);
+        assert_eq!(refusal(&anyhow::anyhow!("{said}")), None);
     }
 }

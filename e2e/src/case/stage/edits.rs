@@ -7,10 +7,16 @@ use crate::controlplane::ApiServer;
 use crate::fabric::World;
 use crate::objects::{Reference, State, documents};
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 impl Stage {
     pub(super) fn put(&mut self, object: &Value) -> Result<()> {
+        let mut object = object;
+        let as_written;
+        if self.has_webhook() && !self.setup.webhook && object["kind"] == "NetworkPolicy" {
+            as_written = without_injection(object);
+            object = &as_written;
+        }
         if self.state.put(object.clone())? {
             self.objects.apply(object)?;
             if object["kind"] == "Service" {
@@ -118,6 +124,20 @@ pub(in crate::case) fn labelled(
     Ok(changed)
 }
 
+/// A policy to which a webhook adds nothing: a case that is not about the webhook says what
+/// becomes of packets by what it wrote.
+fn without_injection(policy: &Value) -> Value {
+    let mut policy = policy.clone();
+    let metadata = policy.get_mut("metadata").and_then(Value::as_object_mut);
+    let annotations = metadata.map(|m| m.entry("annotations").or_insert_with(|| json!({})));
+    if let Some(Value::Object(annotations)) = annotations {
+        for part in ["dns", "monitoring"] {
+            annotations.insert(format!("inject.ringfence.dev/{part}"), "off".into());
+        }
+    }
+    policy
+}
+
 /// `Kind namespace/name` or `Kind name`.
 pub(in crate::case) fn reference(text: &str) -> Result<Reference> {
     let (kind, key) = text
@@ -129,4 +149,23 @@ pub(in crate::case) fn reference(text: &str) -> Result<Reference> {
         namespace: namespace.into(),
         name: name.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_keeps_its_annotations_and_asks_for_no_more_rules() {
+        let policy = json!({"metadata": {"annotations": {"a": "b"}}, "spec": {}});
+        let expected = json!({"metadata": {"annotations": {
+            "a": "b", "inject.ringfence.dev/dns": "off", "inject.ringfence.dev/monitoring": "off",
+        }}, "spec": {}});
+        assert_eq!(without_injection(&policy), expected);
+        let bare = without_injection(&json!({"metadata": {"name": "p"}}));
+        assert_eq!(
+            bare["metadata"]["annotations"]["inject.ringfence.dev/dns"],
+            "off"
+        );
+    }
 }

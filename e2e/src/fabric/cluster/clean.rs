@@ -4,6 +4,7 @@ use super::installed::{FENCES, fences};
 use super::lab::Lab;
 use super::outside;
 use super::pods::{MADE, is_foreign};
+use crate::controlplane::{Applier, ResourceVersion};
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -15,8 +16,8 @@ use std::fmt::Debug;
 
 /// Deletes what cases have left, also those that broke off: policies, Services, objects of
 /// isolation. In namespaces of the harness every policy is one of them: people's, and the
-/// controller's.
-pub(super) async fn purge(lab: &Lab) -> Result<()> {
+/// controller's. Returns when the last policy was deleted: enforcers hear of it later.
+pub(super) async fn purge(lab: &Lab) -> Result<Option<ResourceVersion>> {
     let client = lab.client();
     let made = ListParams::default().labels(MADE);
     if lab.installed().has_controller() {
@@ -38,17 +39,20 @@ pub(super) async fn purge(lab: &Lab) -> Result<()> {
     let ours = own_namespaces(client).await?;
     let policies: Api<NetworkPolicy> = Api::all(client.clone());
     let found = policies.list(&ListParams::default()).await;
+    let applier = Applier::new(client.clone());
+    let mut last = None;
     for policy in found.context("listing policies")? {
         let namespace = policy.namespace().unwrap_or_default();
         if !is_foreign(&policy) || ours.contains(&namespace) {
-            delete(client, &policy).await?;
+            let object = serde_json::to_value(&policy)?;
+            last = last.max(applier.delete(&object, &namespace).await?);
         }
     }
     let services: Api<Service> = Api::all(client.clone());
     for service in services.list(&made).await.context("listing Services")? {
         delete(client, &service).await?;
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Removes everything that the harness has made.

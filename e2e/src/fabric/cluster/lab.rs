@@ -3,6 +3,7 @@
 use super::agent::Agent;
 use super::clean;
 use super::discover::{Real, client, nodes, not_made};
+use super::enforcers;
 use super::installed::Installed;
 use super::outside::{self, Outside};
 use super::pods::{self, Running};
@@ -26,7 +27,7 @@ const OWN: &str = "ringfence-e2e";
 /// Where Ringfence is installed.
 pub(super) const SYSTEM: &str = "ringfence-system";
 /// How its enforcers are labelled.
-const ENFORCER: &str = "app.kubernetes.io/name=ringfence-enforcer";
+pub(super) const ENFORCER: &str = "app.kubernetes.io/name=ringfence-enforcer";
 
 /// How a cluster is reached.
 #[derive(Clone, Debug)]
@@ -81,10 +82,7 @@ impl Lab {
             all.any(|range| range.contains(':') != v4)
         };
         let families = (has(true), has(false));
-        let enforcers: Api<Pod> = Api::namespaced(client.clone(), SYSTEM);
-        let parameters = ListParams::default().labels(ENFORCER);
-        let enforcers = runtime.block_on(enforcers.list(&parameters));
-        let enforced = !enforcers.context("listing the enforcers")?.items.is_empty();
+        let enforced = runtime.block_on(enforcers::are_there(&client))?;
         let taken = if access.kind {
             BTreeSet::new()
         } else {

@@ -14,6 +14,7 @@
 mod agent;
 mod clean;
 mod discover;
+mod enforcers;
 mod installed;
 mod lab;
 mod outside;
@@ -60,6 +61,8 @@ pub struct Cluster {
     listening: BTreeSet<(IpAddr, Protocol, u16)>,
     /// Of the pod that was written last.
     version: ResourceVersion,
+    /// When the last policy of an earlier case was deleted.
+    purged: Option<ResourceVersion>,
 }
 
 impl Cluster {
@@ -68,6 +71,7 @@ impl Cluster {
     pub fn create(lab: &Arc<Lab>, ideal: &Topology) -> Result<Self> {
         let mut topology = ideal.clone();
         lab.fit(&mut topology)?;
+        let purged = lab.block_on(clean::purge(lab))?;
         let started = lab.block_on(pods::start(lab, &topology))?;
         let mut agents: BTreeMap<String, Arc<Agent>> = lab.node_agents(&topology);
         for pod in &started {
@@ -90,6 +94,7 @@ impl Cluster {
                 .map(|pod| pod.version)
                 .max()
                 .unwrap_or_default(),
+            purged,
             pods: started.into_iter().map(|pod| pod.manifest).collect(),
             listening: BTreeSet::new(),
         };
@@ -138,7 +143,8 @@ impl Cluster {
 
     /// The API server as the place where objects go.
     pub fn objects(&self) -> Box<dyn Objects> {
-        Box::new(ClusterObjects::new(&self.lab, &self.topology, self.version))
+        let written = [("Pod", Some(self.version)), ("NetworkPolicy", self.purged)];
+        Box::new(ClusterObjects::new(&self.lab, &self.topology, &written))
     }
 
     /// More servers on every host.

@@ -1,6 +1,5 @@
 //! Pods of a case, and of the harness itself, as they are written to the API server.
 
-use super::clean;
 use super::lab::Lab;
 use crate::case::base;
 use crate::controlplane::ResourceVersion;
@@ -98,7 +97,6 @@ pub(super) async fn start(lab: &Lab, topology: &Topology) -> Result<Vec<Running>
         }
         apply(&namespaces, name, &namespace(name)).await?;
     }
-    clean::purge(lab).await?;
     let starts = topology.pods.iter().map(|pod| {
         let real = lab.real_name(&pod.node);
         let wanted = manifest(lab, &pod.namespace, &pod.name, real);
