@@ -148,7 +148,8 @@ impl ControlPlane {
             &self.credentials,
         );
         let program = self.programs.path("kube-apiserver");
-        let mut process = control.spawn("kube-apiserver", &program, &flags, &programs::go_memory())?;
+        let mut process =
+            control.spawn("kube-apiserver", &program, &flags, &programs::go_memory())?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             process.check_running()?;
