@@ -134,7 +134,7 @@ pub fn apiserver_flags(
 /// Go's collector takes a quarter of what this API server does when it runs as often as by
 /// default; here the two cores it shares with all others are short, and memory is not.
 pub fn go_memory() -> [(String, String); 2] {
-    [("GOGC", "400"), ("GOMEMLIMIT", "1GiB")].map(|(name, value)| (name.into(), value.into()))
+    [("GOGC", "400"), ("GOMEMLIMIT", "2GiB")].map(|(name, value)| (name.into(), value.into()))
 }
 
 /// kube-controller-manager, without the controllers that would doubt nodes which nobody
