@@ -27,4 +27,4 @@ pub use kubernetes::{Kubernetes, load_cluster};
 pub use mirror::{Mirror, News, Reader};
 pub use problem::{Cause, Place, Problem, Severity};
 pub use source::{Feed, Origin};
-pub use store::{Missing, Store};
+pub use store::{Missing, Position, Store};

@@ -64,7 +64,7 @@ pub struct Cli {
     #[arg(long, env = "RINGFENCE_PORT", value_name = "PORT")]
     #[arg(default_value_t = 9443)]
     pub port: u16,
-    /// The port of /livez, /readyz and /metrics (plain HTTP).
+    /// The port of /livez, /readyz, /generation and /metrics (plain HTTP).
     #[arg(long, env = "RINGFENCE_HEALTH_PORT", value_name = "PORT")]
     #[arg(default_value_t = 9440)]
     pub health_port: u16,

@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`, on a port of their own and without TLS.
+//! `/livez`, `/readyz`, `/generation` and `/metrics`, on a port of their own and without TLS.
 
 use crate::metrics::Metrics;
 use crate::status::Status;
@@ -21,11 +21,12 @@ pub struct Health {
 // === impl Health ===
 
 impl Health {
-    /// The three paths.
+    /// The four paths.
     pub fn router(self) -> Router {
         Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
+            .route("/generation", get(generation))
             .route("/metrics", get(metrics))
             .with_state(self)
     }
@@ -43,6 +44,13 @@ async fn readyz(State(health): State<Health>) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (code, text).into_response()
+}
+
+async fn generation(State(health): State<Health>) -> Response {
+    match health.status.progress() {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn metrics(State(health): State<Health>) -> Response {

@@ -1,5 +1,6 @@
 //! What the webhook says of itself.
 
+use ringfence_cluster::Position;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ pub enum Concern {
 #[derive(Debug, Default)]
 pub struct Status {
     concerns: Mutex<BTreeMap<Concern, String>>,
+    published: Mutex<Position>,
 }
 
 // === impl Concern ===
@@ -75,10 +77,28 @@ impl Status {
         (ready, text)
     }
 
-    /// No method can leave it half changed, so a panic elsewhere does not spoil it.
-    fn concerns(&self) -> MutexGuard<'_, BTreeMap<Concern, String>> {
-        self.concerns.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Answers from now on count everything up to `position`; nothing while the cluster is
+    /// unknown.
+    pub fn published(&self, position: Position) {
+        *lock(&self.published) = position;
     }
+
+    /// The JSON of `/generation`.
+    ///
+    /// # Errors
+    /// Never in practice: plain strings.
+    pub fn progress(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&serde_json::json!({ "published": *lock(&self.published) }))
+    }
+
+    fn concerns(&self) -> MutexGuard<'_, BTreeMap<Concern, String>> {
+        lock(&self.concerns)
+    }
+}
+
+/// No method can leave it half changed, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

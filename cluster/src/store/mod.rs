@@ -1,9 +1,11 @@
 //! The objects as they are now, fed by a source, read by the agent.
 
 mod intern;
+mod position;
 
 use crate::{Event, Generation, Problem, Reason};
 use intern::Interner;
+pub use position::Position;
 use ringfence_policy::model::ObjectKey;
 use ringfence_policy::snapshot::{Kind, Object};
 use ringfence_policy::{Change, Snapshot};

@@ -21,14 +21,15 @@ mod volume;
 pub use kubectl::{Kubectl, Said};
 pub use metrics::Metrics;
 pub use registration::{configurations as shipped, install_controller};
-pub use replica::PORT;
+pub use replica::{HEALTH_PORT, PORT};
 pub use volume::Volume;
 
 use crate::binaries;
 use crate::controlplane::{ApiServer, Identity};
 use crate::fabric::{Process, World};
+use crate::objects::Mark;
 use crate::patience::eventually;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -179,6 +180,19 @@ impl Admission {
             sum.add(&replica::page(world.node(node)?, "/metrics")?);
         }
         Ok(sum)
+    }
+
+    /// Waits until every replica judges by everything up to `mark`.
+    pub fn wait_judged(&self, world: &World, mark: &Mark) -> Result<()> {
+        self.replicas.keys().try_for_each(|name| {
+            let node = world.node(name)?;
+            let what = format!("the webhook on {name} judges by {mark:?}");
+            eventually(&what, || {
+                let said = replica::page(node, "/generation")?;
+                ensure!(mark.is_reached(&said), "/generation says {said}");
+                Ok(true)
+            })
+        })
     }
 
     /// Replaces the checks' configuration and waits until every replica has loaded it.

@@ -13,8 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-/// `/livez`, `/readyz`, `/metrics`.
-const HEALTH_PORT: u16 = 9440;
+/// `/livez`, `/readyz`, `/generation`, `/metrics`.
+pub const HEALTH_PORT: u16 = 9440;
 /// Where the Service leads.
 pub const PORT: u16 = 9443;
 /// Longer than the webhook drains.

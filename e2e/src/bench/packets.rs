@@ -6,7 +6,7 @@ use super::flood::{Flow, Way};
 use super::layouts::{self, Hosts, Locals};
 use super::{Options, usage};
 use crate::fabric::{Host, Node, Placement, PodKind, Process, Topology, World};
-use crate::objects::{self, Folder, HEALTH_PORT, Objects};
+use crate::objects::{self, Folder, HEALTH_PORT, Objects, Watcher};
 use crate::sandbox;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -230,7 +230,7 @@ impl Lab {
         };
         let text = locals.objects(node.name(), address).to_string();
         self.objects.file("objects.json", Some(&text))?;
-        let mark = self.objects.mark()?;
+        let mark = self.objects.mark(Watcher::Enforcer)?;
         objects::wait_applied(node, &mut self.enforcer, &mark, APPLY)?;
         for layout in Layout::ALL.into_iter().filter(|l| l.enforces() && size > 0) {
             ensure!(

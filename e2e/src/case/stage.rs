@@ -18,7 +18,7 @@ use crate::controlplane::{self, ApiServer, Programs};
 use crate::fabric::netns::CONTROL_ADDRESS;
 use crate::fabric::{Cluster, Lab, Process, Topology, World};
 use crate::isolation::Isolation;
-use crate::objects::{self, Folder, Mark, Objects, Reference, State};
+use crate::objects::{self, Folder, Mark, Objects, Reference, State, Watcher};
 use crate::probe::{Net, Transport};
 use crate::sandbox;
 use anyhow::{Context, Result};
@@ -272,7 +272,7 @@ impl Stage {
     /// Waits until every running enforcer has everything in the kernel.
     pub fn wait_applied(&mut self) -> Result<()> {
         let start = Instant::now();
-        let mark: Mark = self.objects.mark()?;
+        let mark: Mark = self.objects.mark(Watcher::Enforcer)?;
         for (node, enforcer) in &mut self.enforcers {
             let node = self.ground.world()?.node(node)?;
             objects::wait_applied(node, enforcer, &mark, APPLY)?;

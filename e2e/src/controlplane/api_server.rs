@@ -3,7 +3,7 @@
 use super::{Applier, ControlPlane, Identity, KubeProxy, Kubelet, Options, Programs, ProxyOptions};
 use super::{Leads, ResourceVersion, scale, services};
 use crate::fabric::{Node, World};
-use crate::objects::{Mark, Objects, Reference};
+use crate::objects::{Mark, Objects, Reference, Watcher, Written};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,14 +13,6 @@ use tokio::runtime::{Builder, Runtime};
 /// Namespaces that an API server never deletes.
 const PERMANENT: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// The kinds that enforcers watch, with the plurals by which they report them.
-const WATCHED: [(&str, &str); 4] = [
-    ("Namespace", "namespaces"),
-    ("NetworkPolicy", "networkpolicies"),
-    ("Node", "nodes"),
-    ("Pod", "pods"),
-];
-
 /// A control plane with a runtime of its own, and what was last written to it.
 pub struct ApiServer {
     proxies: BTreeMap<String, KubeProxy>,
@@ -28,7 +20,7 @@ pub struct ApiServer {
     plane: ControlPlane,
     applier: Applier,
     kubelet: Kubelet,
-    versions: BTreeMap<String, u64>,
+    written: Written,
     runtime: Runtime,
 }
 
@@ -47,7 +39,7 @@ impl ApiServer {
             kubelet: Kubelet::new(plane.client()),
             plane,
             proxies: BTreeMap::new(),
-            versions: BTreeMap::new(),
+            written: Written::default(),
             runtime,
         })
     }
@@ -102,7 +94,7 @@ impl ApiServer {
             .runtime
             .block_on(scale::populate(&self.plane.client(), scale))?;
         // Pods were the last to be written.
-        self.wrote("Pod", last);
+        self.written.wrote("Pod", last);
         Ok(())
     }
 
@@ -127,20 +119,13 @@ impl ApiServer {
             .block_on(self.applier.read(object, "default"))?;
         let Some(found) = found else { return Ok(None) };
         let kind = Reference::of(object)?.kind;
-        self.wrote(&kind, ResourceVersion::of(&found)?);
+        self.written.wrote(&kind, ResourceVersion::of(&found)?);
         Ok(Some(serde_json::to_value(&found)?))
     }
 
     /// As a kubelet.
     pub fn kubelet(&self) -> &Kubelet {
         &self.kubelet
-    }
-
-    fn wrote(&mut self, kind: &str, version: ResourceVersion) {
-        if let Some((_, plural)) = WATCHED.iter().find(|(known, _)| *known == kind) {
-            let last = self.versions.entry((*plural).to_owned()).or_default();
-            *last = version.0.max(*last);
-        }
     }
 
     /// Applies a pod. What a pod is made of cannot change, so another pod of the same name
@@ -199,7 +184,7 @@ impl Objects for ApiServer {
                 applier.apply(object.clone(), "default").await
             }
         })?;
-        self.wrote(&reference.kind, version);
+        self.written.wrote(&reference.kind, version);
         Ok(())
     }
 
@@ -215,7 +200,7 @@ impl Objects for ApiServer {
             .runtime
             .block_on(self.applier.delete(object, "default"))?;
         if let Some(version) = gone {
-            self.wrote(&reference.kind, version);
+            self.written.wrote(&reference.kind, version);
         }
         Ok(())
     }
@@ -250,7 +235,7 @@ impl Objects for ApiServer {
         Some(self)
     }
 
-    fn mark(&self) -> Result<Mark> {
-        Ok(Mark::Versions(self.versions.clone()))
+    fn mark(&self, watcher: Watcher) -> Result<Mark> {
+        Ok(self.written.mark(watcher))
     }
 }

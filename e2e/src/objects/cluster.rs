@@ -1,23 +1,14 @@
 //! A cluster's API server as the place where a case's objects go. Nodes and pods are the
 //! cluster's own: of what a case changes about them only labels and annotations are written.
 
-use super::{Mark, Objects, Reference};
+use super::{Mark, Objects, Reference, Watcher, Written};
 use crate::controlplane::{Applier, ResourceVersion};
 use crate::fabric::cluster::{MADE, mark_as_made};
 use crate::fabric::{Lab, Topology};
 use anyhow::{Context, Result, bail, ensure};
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The kinds that enforcers watch, with the plurals by which they report them.
-const WATCHED: [(&str, &str); 4] = [
-    ("Namespace", "namespaces"),
-    ("NetworkPolicy", "networkpolicies"),
-    ("Node", "nodes"),
-    ("Pod", "pods"),
-];
 
 /// Namespaces that an API server never deletes.
 const PERMANENT: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -27,7 +18,7 @@ pub struct ClusterObjects {
     lab: Arc<Lab>,
     applier: Applier,
     pods: Vec<String>,
-    versions: BTreeMap<String, u64>,
+    made: Written,
 }
 
 impl ClusterObjects {
@@ -45,25 +36,18 @@ impl ClusterObjects {
                 .map(|p| format!("{}/{}", p.namespace, p.name))
                 .collect(),
             lab: Arc::clone(lab),
-            versions: BTreeMap::new(),
+            made: Written::default(),
         };
         for (kind, version) in written {
             if let Some(version) = version {
-                objects.wrote(kind, *version);
+                objects.made.wrote(kind, *version);
             }
         }
         objects
     }
 
-    fn wrote(&mut self, kind: &str, version: ResourceVersion) {
-        if let Some((_, plural)) = WATCHED.iter().find(|(known, _)| *known == kind) {
-            let last = self.versions.entry((*plural).to_owned()).or_default();
-            *last = version.0.max(*last);
-        }
-    }
-
     /// What is written of an object.
-    fn written(&self, object: &Value, reference: &Reference) -> Result<Value> {
+    fn as_written(&self, object: &Value, reference: &Reference) -> Result<Value> {
         let mut object = object.clone();
         match reference.kind.as_str() {
             "Node" => {
@@ -98,7 +82,7 @@ impl Objects for ClusterObjects {
 
     fn apply(&mut self, object: &Value) -> Result<()> {
         let reference = Reference::of(object)?;
-        let written = self.written(object, &reference)?;
+        let written = self.as_written(object, &reference)?;
         if !matches!(reference.kind.as_str(), "Node" | "Pod" | "Namespace") {
             let there = self.lab.block_on(self.applier.read(object, "default"))?;
             let foreign = there.is_some_and(|o| !o.labels().contains_key(MADE));
@@ -108,7 +92,7 @@ impl Objects for ClusterObjects {
             );
         }
         let version = self.lab.block_on(self.applier.apply(written, "default"))?;
-        self.wrote(&reference.kind, version);
+        self.made.wrote(&reference.kind, version);
         Ok(())
     }
 
@@ -125,7 +109,7 @@ impl Objects for ClusterObjects {
         }
         let gone = self.lab.block_on(self.applier.delete(object, "default"))?;
         if let Some(version) = gone {
-            self.wrote(&reference.kind, version);
+            self.made.wrote(&reference.kind, version);
         }
         Ok(())
     }
@@ -140,12 +124,12 @@ impl Objects for ClusterObjects {
         let found = self.lab.block_on(self.applier.read(object, "default"))?;
         let Some(found) = found else { return Ok(None) };
         let kind = Reference::of(object)?.kind;
-        self.wrote(&kind, ResourceVersion::of(&found)?);
+        self.made.wrote(&kind, ResourceVersion::of(&found)?);
         Ok(Some(plain(serde_json::to_value(&found)?, object)))
     }
 
-    fn mark(&self) -> Result<Mark> {
-        Ok(Mark::Versions(self.versions.clone()))
+    fn mark(&self, watcher: Watcher) -> Result<Mark> {
+        Ok(self.made.mark(watcher))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A folder of manifests that every node's enforcer watches.
 
-use super::{Mark, Objects, Reference};
+use super::{Mark, Objects, Reference, Watcher};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -81,7 +81,7 @@ impl Objects for Folder {
     /// As `ringfence-cluster` defines it: for every manifest in byte order of its path
     /// the length of the path, the path, the length of the content, the content; lengths
     /// as 8 bytes, big endian.
-    fn mark(&self) -> Result<Mark> {
+    fn mark(&self, _: Watcher) -> Result<Mark> {
         let mut hash = Sha256::new();
         for (name, content) in &self.content {
             for part in [name, content] {

@@ -2,17 +2,18 @@
 
 mod cluster;
 mod folder;
+mod mark;
 mod state;
 
 pub use cluster::ClusterObjects;
 pub use folder::Folder;
+pub use mark::{Mark, Watcher, Written};
 pub use state::{Reference, State, documents};
 
 use crate::controlplane::{ApiServer, Leads};
 use crate::fabric::{Node, Process, World};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -76,33 +77,8 @@ pub trait Objects {
         None
     }
 
-    /// What everything handed over so far amounts to.
-    fn mark(&self) -> Result<Mark>;
-}
-
-/// Something an enforcer's `/generation` can be compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// The digest of a folder's content.
-    Digest(String),
-    /// The last write of each kind, by the kind's plural.
-    Versions(BTreeMap<String, u64>),
-}
-
-impl Mark {
-    /// Whether an enforcer with this answer has all of it in the kernel.
-    pub fn is_reached(&self, generation: &Value) -> bool {
-        let programmed = &generation["programmed"];
-        match self {
-            Self::Digest(digest) => programmed["digest"] == **digest,
-            Self::Versions(wanted) => wanted.iter().all(|(kind, version)| {
-                programmed["resourceVersions"][kind]
-                    .as_str()
-                    .and_then(|text| text.parse::<u64>().ok())
-                    .is_some_and(|reached| reached >= *version)
-            }),
-        }
-    }
+    /// What everything handed over so far amounts to, as far as `watcher` gets to see it.
+    fn mark(&self, watcher: Watcher) -> Result<Mark>;
 }
 
 /// The enforcer's `--health-port`.
@@ -127,9 +103,7 @@ pub fn wait_applied(
     let mut pause = LOOK;
     loop {
         let answer = node.netns().run(|| get("/generation"));
-        if answer.as_ref().is_ok_and(|answer| {
-            serde_json::from_str(answer).is_ok_and(|generation| mark.is_reached(&generation))
-        }) {
+        if answer.as_ref().is_ok_and(|answer| mark.is_reached(answer)) {
             return Ok(());
         }
         enforcer.check_running()?;
@@ -171,23 +145,4 @@ pub fn page_of(port: u16, page: &str) -> Result<String> {
         bail!("{page}: a chunked answer was not expected");
     }
     Ok(body.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn marks_are_reached_or_not() {
-        let digest = Mark::Digest("ab".into());
-        assert!(digest.is_reached(&json!({"programmed": {"digest": "ab"}})));
-        assert!(!digest.is_reached(&json!({"programmed": {"digest": null}})));
-        assert!(!digest.is_reached(&json!({"received": {"digest": "ab"}})));
-        let versions = Mark::Versions([("pods".into(), 9)].into());
-        let at = |v: &str| json!({"programmed": {"resourceVersions": {"pods": v}}});
-        assert!(versions.is_reached(&at("10")), "numbers, not text");
-        assert!(!versions.is_reached(&at("8")));
-        assert!(!versions.is_reached(&json!({})));
-    }
 }

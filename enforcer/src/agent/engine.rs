@@ -279,7 +279,10 @@ impl Engine {
     // === A batch ===
 
     fn batch(&mut self, now: Instant) {
-        let position = Position::of(&self.store, self.handled);
+        let position = Position {
+            number: self.handled,
+            store: self.store.position(),
+        };
         self.metrics
             .programmed
             .observed_generation

@@ -1,7 +1,5 @@
 //! What the agent says of itself, shared between its thread and the health server.
 
-use ringfence_cluster::{Generation, Store};
-use ringfence_policy::snapshot::Kind;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,12 +28,9 @@ pub enum Concern {
 pub struct Position {
     /// Counts events, from 1; never goes back while the process lives.
     pub number: u64,
-    /// Kubernetes: the last `resourceVersion` of each kind, by plural name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub resource_versions: BTreeMap<&'static str, String>,
-    /// Folder: SHA-256 of its content, see [`ringfence_cluster::folder::digest`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
+    /// What the events were about.
+    #[serde(flatten)]
+    pub store: ringfence_cluster::Position,
 }
 
 /// Shared by reference; every method is short.
@@ -63,24 +58,6 @@ struct Progress<'a> {
     /// For those who wrote something: wait until it is in here.
     received: &'a Position,
     programmed: &'a Position,
-}
-
-// === impl Position ===
-
-impl Position {
-    /// Where `store` stands after its `number`th event.
-    pub fn of(store: &Store, number: u64) -> Self {
-        Self {
-            number,
-            resource_versions: Kind::ALL
-                .into_iter()
-                .filter_map(|kind| Some((kind.plural(), store.resource_version(kind)?.to_owned())))
-                .collect(),
-            digest: store
-                .generation()
-                .map(|Generation { digest, .. }| digest.clone()),
-        }
-    }
 }
 
 // === impl Status ===
@@ -196,8 +173,10 @@ mod tests {
         let status = Status::default();
         let position = Position {
             number: 7,
-            resource_versions: BTreeMap::from([("pods", "41".to_owned())]),
-            digest: None,
+            store: ringfence_cluster::Position {
+                resource_versions: BTreeMap::from([("pods", "41".to_owned())]),
+                digest: None,
+            },
         };
         status.observed(position, true);
         let json = |status: &Status| {

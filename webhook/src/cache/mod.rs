@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::status::{Concern, Status};
 use anyhow::Context;
 use ringfence_checks::{Facts, Index};
-use ringfence_cluster::{Feed, Folder, Kubernetes, Origin, Store};
+use ringfence_cluster::{Feed, Folder, Kubernetes, Origin, Position, Store};
 use ringfence_isolation::judge::Fences;
 use ringfence_policy::snapshot::Kind;
 use settled::Settled;
@@ -199,8 +199,15 @@ impl Cache {
         }
         self.dirty |= self.settles.is_some_and(|due| due <= now);
         // A list under way is partly old and partly new.
-        if self.dirty && now >= self.not_before && self.store.is_settled() {
+        if !self.store.is_settled() {
+            return;
+        }
+        if self.dirty && now >= self.not_before {
             self.publish(now);
+        }
+        if !self.dirty {
+            // Not only after a publication: most events change nothing that counts.
+            self.status.published(self.store.position());
         }
     }
 
@@ -228,6 +235,7 @@ impl Cache {
         }
         if self.index.send_replace(None).is_some() {
             self.metrics.cache_known.set(0);
+            self.status.published(Position::default());
         }
         self.dirty = true;
         true

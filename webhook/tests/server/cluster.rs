@@ -73,6 +73,38 @@ async fn a_change_of_the_cluster_counts() {
         .await;
 }
 
+/// Whoever has written something asks when it counts.
+#[tokio::test]
+async fn what_is_published_is_what_answers_are_made_of() {
+    let binary = Binary::start_with(&["--stale-after=50ms"], |_| {}).await;
+    let binary = binary.ready().await;
+    let objects = binary.folder.path().join("objects");
+    let path = objects.join("cluster.yaml");
+    let with_dns = fs::read_to_string(&path).unwrap();
+    let without = with_dns.replace("name: kube-dns,", "name: other,");
+    for (text, patched) in [(&without, false), (&with_dns, true)].repeat(3) {
+        fs::write(&path, text).unwrap();
+        let digest = ringfence_cluster::folder::digest(&objects).unwrap();
+        binary
+            .until("the file is published", async |b| {
+                published(b).await["digest"] == *digest
+            })
+            .await;
+        assert_eq!(mutated(&binary).await.get("patch").is_some(), patched);
+    }
+    fs::rename(&objects, binary.folder.path().join("away")).unwrap();
+    binary
+        .until("nothing counts any more", async |b| {
+            published(b).await == json!({})
+        })
+        .await;
+}
+
+async fn published(binary: &Binary) -> Value {
+    let (_, text) = binary.get("/generation").await;
+    serde_json::from_str::<Value>(&text).unwrap()["published"].clone()
+}
+
 #[tokio::test]
 async fn without_a_cluster_it_is_alive_and_not_ready_and_says_what_it_waits_for() {
     let binary = Binary::start_with(&[], |b| {

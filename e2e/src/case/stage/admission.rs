@@ -6,7 +6,7 @@ use crate::admission::{Admission, Kubectl, Said};
 use crate::case::Recorded;
 use crate::controlplane::Identity;
 use crate::fabric::cluster::mark_as_made;
-use crate::objects::{Reference, documents};
+use crate::objects::{Reference, Watcher, documents};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -92,11 +92,25 @@ impl Stage {
         self.kubectl_as(Identity::Admin, args, input)
     }
 
-    /// kubectl as somebody else.
+    /// Waits until every webhook judges by everything that was written so far.
+    fn wait_judged(&self) -> Result<()> {
+        match &self.ground {
+            Ground::Here { world, .. } => match &self.admission {
+                Some(admission) => {
+                    admission.wait_judged(world, &self.objects.mark(Watcher::Webhook)?)
+                }
+                None => Ok(()),
+            },
+            Ground::There(cluster) => cluster.wait_judged(&self.objects.mark(Watcher::Webhook)?),
+        }
+    }
+
+    /// kubectl as somebody else. A webhook judges by everything that was written before.
     ///
     /// # Errors
     /// On a cluster, where only whoever owns the kubeconfig is known.
     pub fn kubectl_as(&mut self, who: Identity, args: &[&str], input: &str) -> Result<Said> {
+        self.wait_judged()?;
         if let Ground::There(cluster) = &self.ground {
             ensure!(who == Identity::Admin, "a cluster has no {who:?}");
             return cluster.kubectl(args, input);

@@ -2,16 +2,16 @@
 //! there.
 
 use super::lab::{Lab, SYSTEM};
-use crate::admission::{CONFIG, Said};
+use crate::admission::{CONFIG, HEALTH_PORT as WEBHOOK_HEALTH, Said};
 use crate::case::policy;
-use crate::objects::Reference;
+use crate::objects::{Mark, Reference};
 use crate::patience::eventually;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::{Client, Resource, ResourceExt};
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -137,6 +137,37 @@ pub(super) fn wait_for_webhook(lab: &Lab) -> Result<()> {
     eventually("the webhook is asked, and answers", || {
         let said = kubectl(lab, &["create", "--dry-run=server", "-f", "-"], &mixed)?;
         said.refused(&["types-mismatch"]).map(|_| true)
+    })
+}
+
+/// Waits until every replica of the webhook, where there are any, judges by everything up to
+/// `mark`. What it says comes through the API server: a node's own way to a pod may be shut.
+pub(super) fn wait_judged(lab: &Lab, mark: &Mark) -> Result<()> {
+    if !lab.installed().has_webhook() {
+        return Ok(());
+    }
+    let pods: Api<Pod> = Api::namespaced(lab.client().clone(), SYSTEM);
+    let selected = ListParams::default().labels(&format!("app.kubernetes.io/name={WEBHOOK}"));
+    eventually(&format!("the webhook judges by {mark:?}"), || {
+        lab.block_on(async {
+            for pod in pods.list(&selected).await?.items {
+                // One that ends is asked nothing any more.
+                if pod.metadata.deletion_timestamp.is_some() {
+                    continue;
+                }
+                let name = pod.name_any();
+                let page = format!(
+                    "{}/{name}:{WEBHOOK_HEALTH}/proxy/generation",
+                    Pod::url_path(&(), Some(SYSTEM))
+                );
+                let said = lab
+                    .client()
+                    .request_text(http::Request::get(page).body(Vec::new())?);
+                let said = said.await.with_context(|| format!("asking {name}"))?;
+                ensure!(mark.is_reached(&said), "/generation of {name} says {said}");
+            }
+            Ok(true)
+        })
     })
 }
 

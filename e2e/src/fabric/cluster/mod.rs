@@ -254,8 +254,7 @@ impl Cluster {
                     // It may be starting.
                     Err(error) => format!("{error:#}"),
                 };
-                let generation = serde_json::from_str::<Value>(&said);
-                if generation.is_ok_and(|generation| mark.is_reached(&generation)) {
+                if mark.is_reached(&said) {
                     return Ok(());
                 }
                 ensure!(
@@ -268,6 +267,11 @@ impl Cluster {
             }
         });
         self.lab.block_on(try_join_all(waits)).map(drop)
+    }
+
+    /// Waits until every replica of the webhook judges by everything up to `mark`.
+    pub fn wait_judged(&self, mark: &Mark) -> Result<()> {
+        installed::wait_judged(&self.lab, mark)
     }
 
     /// What a program printed on a node, in the enforcer's pod there.
