@@ -10,7 +10,7 @@ use ringfence_e2e::controlplane::{
 };
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{Placement, PodKind, Topology, World};
-use ringfence_e2e::objects::{Objects, documents};
+use ringfence_e2e::objects::{Objects, Watcher, documents};
 use ringfence_e2e::patience::eventually;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -354,15 +354,24 @@ fn replaced_and_terminating(server: &mut ApiServer) -> Result<()> {
     };
     let pods: Api<Pod> = Api::namespaced(server.client(), "default");
     server.apply(&pod(80))?;
-    let (first, mark) = (server.block_on(pods.get("p"))?, server.mark()?);
-    ensure!(mark == server.mark()?, "reading moved the mark");
+    let (first, mark) = (
+        server.block_on(pods.get("p"))?,
+        server.mark(Watcher::Enforcer)?,
+    );
+    ensure!(
+        mark == server.mark(Watcher::Enforcer)?,
+        "reading moved the mark"
+    );
     server.apply(&pod(81))?;
     let second = server.block_on(pods.get("p"))?;
     ensure!(
         first.metadata.uid != second.metadata.uid,
         "the pod was not replaced"
     );
-    ensure!(mark != server.mark()?, "a write did not move the mark");
+    ensure!(
+        mark != server.mark(Watcher::Enforcer)?,
+        "a write did not move the mark"
+    );
     let mut terminating = pod(81);
     terminating["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     server.apply(&terminating)?;

@@ -10,7 +10,7 @@ use kube::api::{Api, ListParams};
 use ringfence_e2e::controlplane::{self, ApiServer, Identity, Options, Programs, enforcer_role};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{PodKind, Process, Topology, World};
-use ringfence_e2e::objects::{HEALTH_PORT, Objects, documents, wait_applied};
+use ringfence_e2e::objects::{HEALTH_PORT, Objects, Watcher, documents, wait_applied};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -174,7 +174,12 @@ impl Lab<'_> {
     fn settle(&mut self) -> Result<()> {
         let node = self.world.node(NODE)?;
         let enforcer = self.enforcer.as_mut().context("no enforcer")?;
-        wait_applied(node, enforcer, &self.server.mark()?, PATIENCE)
+        wait_applied(
+            node,
+            enforcer,
+            &self.server.mark(Watcher::Enforcer)?,
+            PATIENCE,
+        )
     }
 
     /// Changes that are programmed, and three times everything read back and compared.

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use ringfence_e2e::controlplane::{self, ApiServer, Identity, Options, Programs};
 use ringfence_e2e::fabric::netns::CONTROL_ADDRESS;
 use ringfence_e2e::fabric::{Node, PodKind, Process, Topology, World};
-use ringfence_e2e::objects::{HEALTH_PORT, Objects, documents, wait_applied};
+use ringfence_e2e::objects::{HEALTH_PORT, Objects, Watcher, documents, wait_applied};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::ExitCode;
@@ -178,7 +178,12 @@ impl Lab<'_> {
         let enforcer = self
             .enforcer
             .insert(node.spawn("enforcer", program, &args, &[])?);
-        wait_applied(node, enforcer, &self.server.mark()?, PATIENCE)?;
+        wait_applied(
+            node,
+            enforcer,
+            &self.server.mark(Watcher::Enforcer)?,
+            PATIENCE,
+        )?;
         ensure!(self.rules()? > 10, "there are no rules to begin with");
         Ok(())
     }
