@@ -7,19 +7,21 @@ use std::sync::{Mutex, PoisonError};
 
 /// Plays `variants` on `workers` threads and returns what came of them, in their order.
 ///
-/// What stands beside each other and needs the same world stays with one worker, so that
-/// no world is built twice and no more than `workers` exist. `each` sees every result as
+/// What stands beside each other and needs the same stage stays with one worker, so that
+/// none is built twice and no more than `workers` exist. `each` sees every result as
 /// it comes, one at a time, with the runner that has the case's world; it may change the
 /// result, and breaks off the run: what has not begun is then left out.
 pub fn play<F>(variants: &[Variant], options: &Options, workers: usize, each: F) -> Vec<CaseResult>
 where
     F: Fn(&Variant, &mut CaseResult, &Runner) -> ControlFlow<()> + Sync,
 {
-    let queue = Mutex::new(same_worlds(variants));
+    let queue = Mutex::new(same_stages(variants));
     let results = Mutex::new((Vec::new(), ControlFlow::Continue(())));
     let work = || {
         let mut runner = Runner::new(options.clone());
-        while let Some(group) = next(&queue) {
+        let mut last = None;
+        while let Some(group) = next(&queue, variants, last) {
+            last = variants[group.clone()].last();
             for index in group {
                 let mut result = runner.play(&variants[index]);
                 let mut told = results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,23 +45,35 @@ where
     all.into_iter().map(|(_, result)| result).collect()
 }
 
-fn next(queue: &Mutex<VecDeque<Range<usize>>>) -> Option<Range<usize>> {
+/// The next in turn, unless another needs the world that the worker has from its `last`.
+fn next(
+    queue: &Mutex<VecDeque<Range<usize>>>,
+    variants: &[Variant],
+    last: Option<&Variant>,
+) -> Option<Range<usize>> {
     let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    queue.pop_front()
+    let near = last.and_then(|last| {
+        let fits = |group: &Range<usize>| variants[group.start].shares_world(last);
+        queue.iter().position(fits)
+    });
+    queue.remove(near.unwrap_or(0))
 }
 
-/// Neighbours with equal worlds; the largest group first, so that no worker is left with
+/// Neighbours with equal stages; the longest group first, so that no worker is left with
 /// it when the others have nothing more to do.
-fn same_worlds(variants: &[Variant]) -> VecDeque<Range<usize>> {
+fn same_stages(variants: &[Variant]) -> VecDeque<Range<usize>> {
     let mut groups: Vec<Range<usize>> = variants
-        .chunk_by(Variant::shares_world)
+        .chunk_by(Variant::shares_stage)
         .scan(0, |start, group| {
             let range = *start..*start + group.len();
             *start = range.end;
             Some(range)
         })
         .collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+    let length = |group: &Range<usize>| -> usize {
+        variants[group.clone()].iter().map(Variant::length).sum()
+    };
+    groups.sort_by_key(|group| std::cmp::Reverse(length(group)));
     groups.into()
 }
 
@@ -77,10 +91,10 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_with_one_world_stay_together_largest_first() {
+    fn neighbours_with_one_stage_stay_together_largest_first() {
         let cases = cases();
         let variants = Runner::new(Options::default()).variants(&cases);
-        let groups: Vec<Vec<&str>> = same_worlds(&variants)
+        let groups: Vec<Vec<&str>> = same_stages(&variants)
             .into_iter()
             .map(|g| variants[g].iter().map(|v| v.name.as_str()).collect())
             .collect();
@@ -91,6 +105,30 @@ mod tests {
                 vec!["b/cross-bridge", "c/cross-bridge"],
                 vec!["a/same-bridge"],
                 vec!["a/cross-bridge"],
+            ]
+        );
+    }
+
+    #[test]
+    fn a_worker_goes_on_in_its_world() {
+        let cases = cases();
+        let variants = Runner::new(Options::default()).variants(&cases);
+        let queue = Mutex::new(same_stages(&variants));
+        let mut order = Vec::new();
+        let mut last = None;
+        while let Some(group) = next(&queue, &variants, last) {
+            last = variants[group.clone()].last();
+            order.extend(variants[group].iter().map(|v| v.name.as_str()));
+        }
+        assert_eq!(
+            order,
+            [
+                "b/same-bridge",
+                "c/same-bridge",
+                "a/same-bridge",
+                "b/cross-bridge",
+                "c/cross-bridge",
+                "a/cross-bridge",
             ]
         );
     }

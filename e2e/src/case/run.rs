@@ -127,16 +127,38 @@ pub struct Variant<'a> {
 
 impl Variant<'_> {
     /// Whether both can be played on one stage.
+    pub fn shares_stage(&self, other: &Self) -> bool {
+        self.needs() == other.needs()
+    }
+
+    /// Whether a stage for the one becomes one for the other with other enforcers.
     pub fn shares_world(&self, other: &Self) -> bool {
-        self.topology == other.topology
-            && self.case.flags == other.case.flags
-            && self.case.webhook == other.case.webhook
+        self.needs().world == other.needs().world
+    }
+
+    /// About how long it takes, in lengths of the shortest: who types, or acts otherwise, waits
+    /// for more than packets.
+    pub fn length(&self) -> usize {
+        let acts = self.case.steps.iter().any(|s| matches!(s, Step::Do(..)));
+        if acts || self.case.webhook { 3 } else { 1 }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            world: (self.topology.clone(), self.case.webhook),
+            flags: self.case.flags.clone(),
+        }
     }
 }
 
-/// What decides whether a stage can be used again: the world, the enforcers' flags, and
-/// whether there is a webhook.
-type Needs = (Topology, Vec<&'static str>, bool);
+/// What decides whether a stage can be used again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Needs {
+    /// And whether there is a webhook in it.
+    world: (Topology, bool),
+    /// The enforcers'.
+    flags: Vec<&'static str>,
+}
 
 /// Plays one case after another, on the same stage as long as the world is the same.
 pub struct Runner {
@@ -168,7 +190,7 @@ impl Runner {
         let mut sorted: Vec<Variant> = Vec::with_capacity(all.len());
         while let Some(first) = all.first() {
             let first = first.clone();
-            let (same, rest) = all.into_iter().partition(|v| v.shares_world(&first));
+            let (same, rest) = all.into_iter().partition(|v| v.shares_stage(&first));
             sorted.extend::<Vec<Variant>>(same);
             all = rest;
         }
@@ -192,21 +214,8 @@ impl Runner {
         }
         self.failed = None;
         let case = variant.case;
-        let key = (variant.topology.clone(), case.flags.clone(), case.webhook);
-        let staged = match self.stage.take() {
-            Some((old, stage)) if old == key => Ok(stage),
-            other => {
-                drop(other);
-                let setup = Setup {
-                    enforcer: self.options.enforcer.clone(),
-                    objects: self.options.objects,
-                    controlplane: self.options.controlplane.clone(),
-                    webhook: case.webhook,
-                    cluster: self.options.cluster.clone(),
-                };
-                Stage::create(key.0.clone(), &key.1, &setup).context("building the world")
-            }
-        };
+        let needs = variant.needs();
+        let staged = self.staged(&needs);
         let start = Instant::now();
         let outcome = staged.and_then(|stage| {
             let waited = stage.waited();
@@ -226,7 +235,7 @@ impl Runner {
         result.took = start.elapsed();
         match outcome {
             Ok((stage, failures)) if failures.is_empty() => {
-                self.stage = (!stage.is_spoiled()).then_some((key, stage));
+                self.stage = (!stage.is_spoiled()).then_some((needs, stage));
             }
             // A stage on which something went wrong is not used again.
             Ok((stage, failures)) => {
@@ -247,6 +256,30 @@ impl Runner {
             }
         }
         result
+    }
+
+    /// The stage of the case before, as it is or with other enforcers; else a new one.
+    fn staged(&mut self, needs: &Needs) -> anyhow::Result<Stage> {
+        let (topology, webhook) = &needs.world;
+        match self.stage.take() {
+            Some((old, stage)) if old == *needs => return Ok(stage),
+            Some((old, mut stage)) if old.world == needs.world => {
+                stage
+                    .reinstall(&needs.flags)
+                    .context("replacing the enforcers of the world")?;
+                return Ok(stage);
+            }
+            // The old world goes before the new one comes.
+            other => drop(other),
+        }
+        let setup = Setup {
+            enforcer: self.options.enforcer.clone(),
+            objects: self.options.objects,
+            controlplane: self.options.controlplane.clone(),
+            webhook: *webhook,
+            cluster: self.options.cluster.clone(),
+        };
+        Stage::create(topology.clone(), &needs.flags, &setup).context("building the world")
     }
 
     /// Shows how to enter the world of the last failure and keeps it until a line is read

@@ -2,6 +2,7 @@
 
 mod admission;
 mod edits;
+mod enforcers;
 mod ground;
 mod isolation;
 mod probes;
@@ -206,45 +207,6 @@ impl Stage {
         }
     }
 
-    // === Enforcers ===
-
-    /// Starts the enforcer of a node. Does nothing when there is none to start.
-    pub fn start_enforcer(&mut self, node: &str) -> Result<()> {
-        let Some(program) = &self.setup.enforcer else {
-            return Ok(());
-        };
-        let node = self.ground.world()?.node(node)?;
-        let mut args: Vec<String> = ["--node-name", node.name()].map(Into::into).into();
-        for port in ["--health-port", "--metrics-port"] {
-            args.extend([port.to_owned(), objects::HEALTH_PORT.to_string()]);
-        }
-        args.extend([
-            "--state-dir".to_owned(),
-            node.folder().join("state").display().to_string(),
-        ]);
-        args.extend(self.objects.flags(node.name()));
-        args.extend(self.flags.iter().cloned());
-        let enforcer = node.spawn("enforcer", program, &args, &self.environment)?;
-        self.enforcers.insert(node.name().to_owned(), enforcer);
-        Ok(())
-    }
-
-    /// The enforcer's binary, for its other commands.
-    pub fn enforcer_program(&self) -> Result<&Path> {
-        self.setup
-            .enforcer
-            .as_deref()
-            .context("nobody enforces anything here")
-    }
-
-    /// Environment of the enforcers that are started from now on.
-    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
-        let owned = environment
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        self.environment = owned.collect();
-    }
-
     /// The world is not what it was: it is built anew for the next case.
     pub fn spoil(&mut self) {
         self.spoiled = true;
@@ -252,21 +214,6 @@ impl Stage {
 
     pub(super) fn is_spoiled(&self) -> bool {
         self.spoiled
-    }
-
-    /// The running enforcer of a node.
-    pub fn enforcer(&mut self, node: &str) -> Result<&mut Process> {
-        self.enforcers
-            .get_mut(node)
-            .with_context(|| format!("no enforcer runs on {node}"))
-    }
-
-    /// Ends a node's enforcer with SIGKILL.
-    pub fn kill_enforcer(&mut self, node: &str) -> Result<()> {
-        self.enforcers
-            .remove(node)
-            .map(drop)
-            .with_context(|| format!("no enforcer runs on {node}"))
     }
 
     /// Waits until every running enforcer has everything in the kernel.

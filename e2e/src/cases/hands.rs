@@ -182,17 +182,6 @@ pub fn start_all(stage: &mut Stage) -> Result<()> {
     stage.wait_applied()
 }
 
-/// Ends every enforcer and takes its rules away, as its owner would.
-pub fn uninstall_all(stage: &mut Stage) -> Result<()> {
-    kill_all(stage)?;
-    let program = stage.enforcer_program()?.display().to_string();
-    for node in stage.world()?.nodes() {
-        let folder = node.folder().join("state").display().to_string();
-        node.exec(&program, &["cleanup", "--state-dir", &folder], "")?;
-    }
-    Ok(())
-}
-
 /// Every rule and set of a node, as the programs print them.
 pub fn everything(stage: &Stage, node: &str) -> Result<String> {
     let mut text = String::new();

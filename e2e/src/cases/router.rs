@@ -128,7 +128,7 @@ fn behaviour() -> Vec<Case> {
             .delete("NetworkPolicy x/deny")
             .act("foreign rules and sets are as they were", |stage| {
                 see_foreign(stage)?;
-                hands::uninstall_all(stage)?;
+                stage.uninstall()?;
                 see_foreign(stage)?;
                 for node in stage.node_names() {
                     let text = hands::everything(stage, &node)?;

@@ -85,7 +85,7 @@ impl FromStr for Seed {
 pub fn shuffle<'a>(variants: &[Variant<'a>], Seed(seed): Seed) -> Vec<Variant<'a>> {
     let mut draw = fastrand::Rng::with_seed(seed);
     let mut worlds: Vec<Vec<Variant<'a>>> = variants
-        .chunk_by(Variant::shares_world)
+        .chunk_by(Variant::shares_stage)
         .map(<[_]>::to_vec)
         .collect();
     draw.shuffle(&mut worlds);
@@ -108,7 +108,7 @@ mod tests {
         let listed = Runner::new(Options::default()).variants(&cases);
         let order = |seed| -> Vec<String> {
             let all = shuffle(&listed, Seed(seed));
-            assert_eq!(all.chunk_by(Variant::shares_world).count(), 2);
+            assert_eq!(all.chunk_by(Variant::shares_stage).count(), 2);
             all.into_iter().map(|v| v.name).collect()
         };
         assert_eq!(order(7), order(7));

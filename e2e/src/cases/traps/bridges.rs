@@ -207,7 +207,7 @@ fn sources() -> Vec<Case> {
                 );
             }
             // Without us it does arrive: the case can fail.
-            hands::uninstall_all(stage)?;
+            stage.uninstall()?;
             stage.spoil();
             for v4 in [true, false] {
                 ensure!(

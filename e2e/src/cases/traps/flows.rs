@@ -185,7 +185,7 @@ fn picked_up() -> Vec<Case> {
 
 fn first_installation(name: &'static str) -> Case {
     trap(name, "dataplane.md, traps 2 and 3").act("nothing is installed", |stage| {
-        hands::uninstall_all(stage)?;
+        stage.uninstall()?;
         flush(stage)
     })
 }

@@ -145,7 +145,7 @@ fn kill_at_random(stage: &mut Stage) -> Result<()> {
 }
 
 fn cleanup(stage: &mut Stage) -> Result<()> {
-    hands::uninstall_all(stage)?;
+    stage.uninstall()?;
     hands::tables(
         stage,
         "-A FORWARD -p tcp --dport 7 -m comment --comment RF-mine",
@@ -158,7 +158,7 @@ fn cleanup(stage: &mut Stage) -> Result<()> {
         .collect::<Result<_>>()?;
     hands::start_all(stage)?;
     see(stage, "y/a", "x/a", tcp(80), Outcome::Rejected)?;
-    hands::uninstall_all(stage)?;
+    stage.uninstall()?;
     for (node, before) in stage.node_names().iter().zip(clean) {
         let after = hands::everything(stage, node)?;
         ensure!(
