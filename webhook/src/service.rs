@@ -27,7 +27,19 @@ pub struct Known {
     pub fences: watch::Receiver<Option<Arc<Fences>>>,
 }
 
-/// Answers requests.
+/// From the body of a request to that of its answer, behind everything that a server does.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// The answer to the body of a request.
+    ///
+    /// # Errors
+    /// A body that cannot be answered in band.
+    fn answer(&self, hook: Hook, body: &[u8]) -> Result<Vec<u8>, NoAnswer>;
+
+    /// What is counted.
+    fn metrics(&self) -> &Metrics;
+}
+
+/// Answers requests by what is known.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// What is known.
@@ -49,19 +61,21 @@ pub enum NoAnswer {
 
 // === impl Service ===
 
-impl Service {
-    /// The answer to the body of a request.
-    ///
-    /// # Errors
-    /// A body that cannot be answered in band.
-    pub fn answer(&self, hook: Hook, body: &[u8]) -> Result<Vec<u8>, NoAnswer> {
+impl Answers for Service {
+    fn answer(&self, hook: Hook, body: &[u8]) -> Result<Vec<u8>, NoAnswer> {
         let started = Instant::now();
         let request = review::parse(body)?;
         let decision = self.decide(hook, &request);
-        self.tell(hook, &request, &decision, started);
+        tell(&self.metrics, hook, &request, &decision, started);
         Ok(answer::render(&request.uid, &decision)?)
     }
 
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+impl Service {
     fn decide(&self, hook: Hook, request: &Request) -> Decision {
         let index = self.known.index.borrow().clone();
         let facts = Arc::clone(&self.known.facts.borrow());
@@ -83,41 +97,47 @@ impl Service {
             ..admit(hook, request, &around)
         }
     }
+}
 
-    fn tell(&self, hook: Hook, request: &Request, decision: &Decision, started: Instant) {
-        let outcome = outcome(decision);
-        let metrics = &self.metrics;
-        metrics.answered(hook, Judged::of(request), outcome);
-        metrics.found(&decision.findings);
-        if outcome == Outcome::Patched {
-            metrics.injections.inc();
-        }
-        if let Some(why) = &decision.withheld {
-            metrics.patches_withheld.inc();
-            tracing::error!(
-                uid = &*request.uid,
-                why,
-                "a patch would do harm and is not sent"
-            );
-        }
-        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(
+/// Counts and logs an answer to a request that came at `started`.
+pub fn tell(
+    metrics: &Metrics,
+    hook: Hook,
+    request: &Request,
+    decision: &Decision,
+    started: Instant,
+) {
+    let outcome = outcome(decision);
+    metrics.answered(hook, Judged::of(request), outcome);
+    metrics.found(&decision.findings);
+    if outcome == Outcome::Patched {
+        metrics.injections.inc();
+    }
+    if let Some(why) = &decision.withheld {
+        metrics.patches_withheld.inc();
+        tracing::error!(
             uid = &*request.uid,
-            hook = hook.as_str(),
-            operation = request.operation.as_str(),
-            kind = &*request.kind.kind,
-            namespace = &*request.namespace,
-            name = &*request.name,
-            user = &*request.user_info.username,
-            dry_run = request.dry_run == Some(true),
-            outcome = outcome.label(),
-            denied = checks(decision, Level::Deny),
-            warned = checks(decision, Level::Warn),
-            unknown = decision.unknown.len(),
-            micros,
-            "admission"
+            why,
+            "a patch would do harm and is not sent"
         );
     }
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(
+        uid = &*request.uid,
+        hook = hook.as_str(),
+        operation = request.operation.as_str(),
+        kind = &*request.kind.kind,
+        namespace = &*request.namespace,
+        name = &*request.name,
+        user = &*request.user_info.username,
+        dry_run = request.dry_run == Some(true),
+        outcome = outcome.label(),
+        denied = checks(decision, Level::Deny),
+        warned = checks(decision, Level::Warn),
+        unknown = decision.unknown.len(),
+        micros,
+        "admission"
+    );
 }
 
 /// The ids of what was found at one level.

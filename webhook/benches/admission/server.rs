@@ -72,7 +72,9 @@ impl Server {
     pub async fn yardstick(folder: &Path, what: &str) -> Self {
         let port = free_port();
         let child = Command::new(std::env::current_exe().unwrap())
+            .env("MIMALLOC_PURGE_DELAY", "10")
             .args(["--yardstick", what, &format!("{port}:{}", folder.display())])
+            .stderr(File::create(folder.join(format!("log-{what}"))).unwrap())
             .spawn()
             .unwrap();
         let server = Self {

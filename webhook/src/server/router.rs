@@ -1,11 +1,11 @@
-//! The two paths of the webhook: HTTP in, [`Service`] behind.
+//! The two paths of the webhook: HTTP in, whoever [`Answers`] behind.
 
 use super::body::{Bodies, NoBody, Received, SMALL_BODY};
 use crate::admit::{Decision, Hook};
 use crate::answer;
 use crate::metrics::{Metrics, Refused};
 use crate::review::uid_of_beginning;
-use crate::service::{NoAnswer, Service};
+use crate::service::{Answers, NoAnswer};
 use crate::status::{Concern, Status};
 use axum::Router;
 use axum::body::Body;
@@ -27,15 +27,15 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
-pub struct Gate {
-    service: Service,
+pub struct Gate<A> {
+    service: A,
     status: Arc<Status>,
     bodies: Bodies,
     heavy: Arc<Semaphore>,
 }
 
 /// The webhook's paths.
-pub fn router(service: Service, status: Arc<Status>) -> Router {
+pub fn router<A: Answers>(service: A, status: Arc<Status>) -> Router {
     let gate = Gate {
         service,
         status,
@@ -43,16 +43,16 @@ pub fn router(service: Service, status: Arc<Status>) -> Router {
         heavy: Arc::new(Semaphore::new(HEAVY as usize)),
     };
     Router::new()
-        .route("/mutate", post(mutate))
-        .route("/validate", post(validate))
+        .route("/mutate", post(mutate::<A>))
+        .route("/validate", post(validate::<A>))
         .with_state(gate)
 }
 
-async fn mutate(State(gate): State<Gate>, request: Request) -> Response {
+async fn mutate<A: Answers>(State(gate): State<Gate<A>>, request: Request) -> Response {
     gate.handle(Hook::Mutate, request).await
 }
 
-async fn validate(State(gate): State<Gate>, request: Request) -> Response {
+async fn validate<A: Answers>(State(gate): State<Gate<A>>, request: Request) -> Response {
     gate.handle(Hook::Validate, request).await
 }
 
@@ -67,7 +67,7 @@ fn deadline(hook: Hook) -> Duration {
 
 // === impl Gate ===
 
-impl Gate {
+impl<A: Answers> Gate<A> {
     async fn handle(&self, hook: Hook, request: Request) -> Response {
         let started = Instant::now();
         let mut response = self.respond(hook, request, started).await;
@@ -206,7 +206,7 @@ impl Gate {
     }
 
     fn metrics(&self) -> &Metrics {
-        &self.service.metrics
+        self.service.metrics()
     }
 }
 

@@ -6,7 +6,7 @@ use ringfence_policy::{Snapshot, parse};
 use ringfence_webhook::admit::Hook;
 use ringfence_webhook::metrics::Metrics;
 use ringfence_webhook::review;
-use ringfence_webhook::service::{Known, NoAnswer, Service};
+use ringfence_webhook::service::{Answers, Known, NoAnswer, Service};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
