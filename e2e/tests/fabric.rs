@@ -214,6 +214,11 @@ fn streams(kind: PodKind) -> Result<()> {
     let net = Net::start(&world)?;
     for transport in [tcp(80), udp(80)] {
         let shot = shot(&world, &net, "x/a", "x/b", true, transport)?.context("IPv4")?;
+        // Nothing denies it yet: however late it comes, it has to come.
+        let shot = Shot {
+            patience: AT_MOST,
+            ..shot
+        };
         let stream = Stream::open(&net, &shot)?;
         ensure!(stream.say(Side::Client, AT_MOST) == Hearing::Heard);
         let node = world.node("node2")?;
