@@ -50,7 +50,7 @@ base() {
 # === The programs ===
 
 # Static: the images have no C library. Only with --target are build scripts and procedural
-# macros left as they are.
+# macros left as they are. The time in them is that of .cargo/config.toml.
 flags=()
 for image in $IMAGES; do flags+=(-p "$(package "$image")"); done
 # The enforcer's image starts from something that may have to be made: meanwhile.
@@ -59,7 +59,7 @@ context=$(mktemp -d "$KIND_CACHE/image.XXXXXX")
 trap 'rm -rf "$context"' EXIT
 case " $IMAGES " in *" enforcer "*) base >"$context/base" & ;; esac
 based=${!:-}
-(cd "$ROOT" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --locked --profile "$PROFILE" --target "$TARGET" --bins "${flags[@]}")
+(cd "$ROOT" && env -u SOURCE_DATE_EPOCH RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --locked --profile "$PROFILE" --target "$TARGET" --bins "${flags[@]}")
 lap "programs ($PROFILE, static)"
 built=${CARGO_TARGET_DIR:-$ROOT/target}/$TARGET/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")
 
