@@ -354,24 +354,16 @@ fn replaced_and_terminating(server: &mut ApiServer) -> Result<()> {
     };
     let pods: Api<Pod> = Api::namespaced(server.client(), "default");
     server.apply(&pod(80))?;
-    let (first, mark) = (
-        server.block_on(pods.get("p"))?,
-        server.mark(Watcher::Enforcer)?,
-    );
-    ensure!(
-        mark == server.mark(Watcher::Enforcer)?,
-        "reading moved the mark"
-    );
+    let mark = |server: &ApiServer| server.mark(Watcher::Enforcer);
+    let (first, before) = (server.block_on(pods.get("p"))?, mark(server)?);
+    ensure!(before == mark(server)?, "reading moved the mark");
     server.apply(&pod(81))?;
     let second = server.block_on(pods.get("p"))?;
     ensure!(
         first.metadata.uid != second.metadata.uid,
         "the pod was not replaced"
     );
-    ensure!(
-        mark != server.mark(Watcher::Enforcer)?,
-        "a write did not move the mark"
-    );
+    ensure!(before != mark(server)?, "a write did not move the mark");
     let mut terminating = pod(81);
     terminating["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     server.apply(&terminating)?;
