@@ -1,8 +1,10 @@
 //! Runs the checks over one object.
 
+use crate::catalogue::peers::used::Used;
 use crate::catalogue::{CATALOGUE, Check, words::short};
 use crate::finding::{self, Finding, Level, SENTENCE, Unknown};
 use crate::impact::{Edit, Ways};
+use crate::inject::dns::{Fault, Target};
 use crate::suppress::{Suppression, suppressions};
 use crate::{Before, Index, Subject, World};
 use json_patch::Patch;
@@ -20,12 +22,18 @@ pub struct Ask<'a> {
     /// Everything around it.
     pub world: &'a World<'a>,
     /// What another check has found out about the object.
-    pub memo: &'a Memo,
+    pub memo: &'a Memo<'a>,
+    /// Findings are compared with others. A warning at admission is only read.
+    pub compares: bool,
 }
 
 /// What several checks of one object ask for, found out once.
 #[derive(Debug, Default)]
-pub struct Memo {
+pub struct Memo<'a> {
+    /// The policy's selectors.
+    pub(crate) selectors: OnceCell<Vec<Used<'a>>>,
+    /// Where the cluster's DNS is.
+    pub(crate) dns: OnceCell<Result<Target<'a>, Fault>>,
     /// For each of the policy's selectors, in their order: whether it matches nothing.
     pub(crate) matches_nothing: OnceCell<Vec<bool>>,
     /// The object as a change of the cluster, where it is one.
@@ -69,6 +77,21 @@ impl<'a> Ask<'a> {
             answers.unknown("the cluster's objects are not known (yet)");
         }
         self.world.index
+    }
+
+    /// Where the cluster's DNS is, as far as `index` tells.
+    pub fn dns(&self, index: &'a Index) -> &'a Result<Target<'a>, Fault> {
+        let find = || Target::find(index, self.world.config);
+        self.memo.dns.get_or_init(find)
+    }
+
+    /// Evidence that takes long to write: nothing where nobody compares it.
+    pub fn evidence(&self, write: impl FnOnce() -> String) -> String {
+        if self.compares {
+            write()
+        } else {
+            String::new()
+        }
     }
 
     /// Whether it is too early to say that something matches nothing in `namespace`:
@@ -153,6 +176,7 @@ pub(crate) fn judge_by<'a>(
             old,
             world,
             memo: &memo,
+            compares: level == Level::Deny || !world.occasion.is_admission(),
         };
         (check.run)(&ask, &mut answers);
         report
@@ -188,6 +212,7 @@ fn evidence<'a>(check: &Check, old: Before<'a>, world: &'a World<'a>) -> HashSet
         old: Before::Nothing,
         world,
         memo: &Memo::default(),
+        compares: true,
     };
     (check.run)(&ask, &mut answers);
     answers.drafts.into_iter().map(|d| d.evidence).collect()

@@ -44,7 +44,8 @@ pub struct Finding {
     /// One sentence about traffic, at most [`SENTENCE`] characters.
     pub sentence: String,
     /// What was found, without its place: two findings of one check with equal evidence
-    /// are the same finding (the ratchet compares old and new object by it).
+    /// are the same finding (the ratchet compares old and new object by it). Empty where a
+    /// check takes long to write it and nobody compares.
     pub evidence: String,
     /// The change to the object that would mend it.
     pub patch: Option<Patch>,

@@ -7,6 +7,7 @@ mod compared;
 
 use crate::impact::Ground;
 use crate::ranges::MadeRanges;
+use foldhash::quality::RandomState;
 use ipnet::IpNet;
 use ringfence_policy::Snapshot;
 use ringfence_policy::model::{
@@ -14,7 +15,7 @@ use ringfence_policy::model::{
     Requirement, Selector, Service,
 };
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -37,26 +38,32 @@ pub struct Index {
     /// The labels of all namespaces. Pods may be of one that is not (or no longer) known
     /// as an object: it has at least the label that the API server gives to all.
     namespaces: BTreeMap<Name, Labels>,
+    /// The same, to ask for one.
+    labels: Map<Name, Labels>,
     /// All workloads, those of a namespace beside each other.
     workloads: Vec<Workload>,
     /// Where those of a namespace are.
-    of: HashMap<Name, Range<usize>>,
+    of: Map<Name, Range<usize>>,
     /// Key, value, and the workloads that have the label.
-    by_label: HashMap<Name, HashMap<Name, Vec<usize>>>,
+    by_label: Map<Name, Map<Name, Vec<usize>>>,
     /// The workloads that share their node's network.
     on_host: Vec<usize>,
-    addresses: HashMap<IpAddr, ObjectKey>,
+    addresses: Map<IpAddr, ObjectKey>,
     policies: ByNamespace<Policy>,
     services: ByNamespace<Service>,
-    settled: BTreeSet<Name>,
+    settled: HashSet<Name, RandomState>,
     ranges: MadeRanges,
     /// The places of the pods' workloads, in the order of the snapshot.
     places: Vec<usize>,
     ground: OnceLock<Arc<Ground>>,
 }
 
+/// Hashed with a secret, as the standard library's, but in a fraction of its time: a
+/// request asks for some hundred names.
+type Map<K, V> = HashMap<K, V, RandomState>;
+
 /// Objects of each namespace, in order of name.
-type ByNamespace<T> = HashMap<Name, Vec<Arc<T>>>;
+type ByNamespace<T> = Map<Name, Vec<Arc<T>>>;
 
 /// The label that the API server gives to every namespace: its name.
 const NAME: &str = "kubernetes.io/metadata.name";
@@ -71,7 +78,7 @@ impl Index {
     /// An index of `snapshot`, in which every namespace that has pods is settled.
     pub fn new(snapshot: Snapshot) -> Self {
         let mut index = Self::default();
-        let mut alike: HashMap<Alike, usize> = HashMap::new();
+        let mut alike: Map<Alike, usize> = Map::default();
         // In order of key, so that a namespace's pods come together.
         let pods = snapshot.pods.values();
         let mut namespace: Option<&Name> = None;
@@ -106,6 +113,10 @@ impl Index {
             (Name::clone(name), labels)
         };
         index.namespaces = index.of.keys().map(implied).chain(known).collect();
+        let namespaces = index.namespaces.iter();
+        index.labels = namespaces
+            .map(|(n, l)| (Name::clone(n), l.clone()))
+            .collect();
         index.policies = by_namespace(&snapshot.policies);
         index.services = by_namespace(&snapshot.services);
         index.settled = index.of.keys().cloned().collect();
@@ -142,7 +153,7 @@ impl Index {
     /// install policies before pods; what matches nothing there is no finding yet.
     #[must_use]
     pub fn with_settled(mut self, settled: BTreeSet<Name>) -> Self {
-        self.settled = settled;
+        self.settled = settled.into_iter().collect();
         self
     }
 
@@ -207,7 +218,7 @@ impl Index {
         match peer {
             NamespaceMatch::Own => namespace == own,
             NamespaceMatch::Labels(selector) => {
-                let labels = self.namespaces.get(namespace);
+                let labels = self.labels.get(namespace);
                 labels.is_some_and(|labels| selector.matches(labels))
             }
         }
@@ -221,7 +232,7 @@ impl Index {
     ) -> Box<dyn Iterator<Item = &'a Name> + 'a> {
         match peer {
             NamespaceMatch::Own => {
-                let own = self.namespaces.get_key_value(own);
+                let own = self.labels.get_key_value(own);
                 Box::new(own.into_iter().map(|(name, _)| name))
             }
             NamespaceMatch::Labels(selector) => self.labelled_so(selector),
@@ -245,9 +256,7 @@ impl Index {
             let all = self.namespaces.iter().filter(matching);
             return Box::new(all.map(|(name, _)| name));
         };
-        let known = wanted
-            .iter()
-            .filter_map(|n| self.namespaces.get_key_value(n));
+        let known = wanted.iter().filter_map(|n| self.labels.get_key_value(n));
         Box::new(known.filter(matching).map(|(name, _)| name))
     }
 
@@ -312,6 +321,13 @@ impl Index {
         self.policies.get(namespace).into_iter().flatten()
     }
 
+    /// A policy by its name.
+    pub fn policy(&self, key: &ObjectKey) -> Option<&Arc<Policy>> {
+        let policies = self.policies.get(&key.namespace)?;
+        let at = policies.binary_search_by(|policy| policy.key.name.cmp(&key.name));
+        at.ok().map(|at| &policies[at])
+    }
+
     /// The Services of a namespace, in order of name.
     pub fn services(&self, namespace: &str) -> impl Iterator<Item = &Arc<Service>> {
         self.services.get(namespace).into_iter().flatten()
@@ -327,7 +343,9 @@ impl Index {
 
     /// A Service by its name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
-        self.snapshot.services.get(&ObjectKey::new(namespace, name))
+        let services = self.services.get(namespace)?;
+        let at = services.binary_search_by(|service| (*service.key.name).cmp(name));
+        at.ok().map(|at| &services[at])
     }
 
     /// `spec.podCIDRs` of all nodes.
@@ -348,7 +366,7 @@ fn has_ended(pod: &Pod) -> bool {
 }
 
 fn by_namespace<T>(objects: &BTreeMap<ObjectKey, Arc<T>>) -> ByNamespace<T> {
-    let mut all = ByNamespace::new();
+    let mut all = ByNamespace::default();
     for (key, object) in objects {
         match all.get_mut(&key.namespace) {
             None => drop(all.insert(Name::clone(&key.namespace), vec![Arc::clone(object)])),

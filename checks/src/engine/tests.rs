@@ -30,6 +30,33 @@ fn mismatch(case: &Case, object: &str) -> Option<Level> {
     level(&case.judge(&document(object)), MISMATCH)
 }
 
+/// Evidence that takes long to write is written where it is compared.
+#[test_case("one-sided", "{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{podSelector: {}}]}]}"; "of peers")]
+#[test_case("shadowed", "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}, {}]}"; "of rules")]
+fn what_is_written_for_the_ratchet_only(check: &str, bad: &str) {
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web}}, spec: {nodeName: node1}}";
+    let of = |occasion, level: &str, old: Option<&str>| {
+        let case = Case::within(pod).config(&format!("checks: {{{check}: {level}}}"));
+        let case = match old {
+            Some(spec) => case.after(&crate::testing::policy(spec)),
+            None => case.on(occasion),
+        };
+        let report = case.judge(&document(&crate::testing::policy(bad)));
+        let finding = report.findings.into_iter().find(|f| f.check == check);
+        let finding = finding.unwrap();
+        (finding.level, !finding.evidence.is_empty())
+    };
+    let good = "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}";
+    assert_eq!(of(Occasion::Create, "deny", None), (Level::Deny, true));
+    assert_eq!(
+        of(Occasion::Update, "deny", Some(good)),
+        (Level::Deny, true)
+    );
+    assert_eq!(of(Occasion::Update, "deny", Some(bad)), (Level::Warn, true));
+    assert_eq!(of(Occasion::Create, "warn", None), (Level::Warn, false));
+    assert_eq!(of(Occasion::Lint, "warn", None), (Level::Warn, true));
+}
+
 #[test]
 fn what_was_before_is_read_only_for_a_denial() {
     let reads = Cell::new(0);

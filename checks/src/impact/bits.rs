@@ -63,10 +63,15 @@ impl Bits {
 
     /// The first number in it that is not below `from`.
     pub fn next(&self, from: usize) -> Option<usize> {
-        let masks = masks(from..self.0.len() * WIDTH);
-        let mut words = masks.map(|(word, mask)| (word, self.0[word] & mask));
-        let (word, bits) = words.find(|(_, bits)| *bits != 0)?;
-        Some(word * WIDTH + bits.trailing_zeros() as usize)
+        let number = |at: usize, word: u64| at * WIDTH + word.trailing_zeros() as usize;
+        let at = from / WIDTH;
+        let word = self.0.get(at)? & (u64::MAX << (from % WIDTH));
+        if word != 0 {
+            return Some(number(at, word));
+        }
+        let mut rest = (at + 1..).zip(&self.0[at + 1..]);
+        let (at, word) = rest.find(|(_, word)| **word != 0)?;
+        Some(number(at, *word))
     }
 
     /// How many are in both.

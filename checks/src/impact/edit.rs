@@ -83,6 +83,15 @@ impl Edit {
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a Policy> {
         let old = index.policies(namespace).map(AsRef::as_ref);
+        self.applied(old, namespace)
+    }
+
+    /// Some policies of a namespace as they will be, and those that come.
+    pub(super) fn applied<'a>(
+        &'a self,
+        old: impl Iterator<Item = &'a Policy>,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Policy> {
         let kept = old.filter(|policy| !self.policies.contains_key(&policy.key));
         let here = self.policies.iter();
         let here = here.filter(move |(key, _)| *key.namespace == *namespace);
@@ -91,9 +100,8 @@ impl Edit {
 
     /// The policies that will not mean what they mean now.
     pub(super) fn changed<'a>(&'a self, index: &'a Index) -> Vec<Changed<'a>> {
-        let known = &index.snapshot().policies;
         let rewritten = self.policies.iter().map(|(key, after)| Changed {
-            before: known.get(key).map(AsRef::as_ref),
+            before: index.policy(key).map(AsRef::as_ref),
             after: after.as_deref(),
             relabelled: false,
         });
@@ -123,7 +131,7 @@ impl Edit {
         for change in &mut changed {
             change.relabelled = change.after.is_some_and(feels);
         }
-        let kept = known.values().map(AsRef::as_ref);
+        let kept = index.snapshot().policies.values().map(AsRef::as_ref);
         let kept = kept.filter(|policy| !self.policies.contains_key(&policy.key));
         changed.extend(kept.filter(|policy| feels(policy)).map(|policy| Changed {
             before: Some(policy),

@@ -128,6 +128,13 @@ impl Ground {
         &self.sets
     }
 
+    /// The policies that isolate a workload: none where all only allow. `None`: it has no
+    /// pods that stay, and nobody has looked.
+    pub fn policies(&self, place: usize, direction: Direction) -> Option<&[Arc<Policy>]> {
+        let set = self.sets.get(self.set_of(place, direction))?;
+        Some(&set.policies)
+    }
+
     /// The number of a workload's set. Only one with pods has any.
     pub fn set_of(&self, place: usize, direction: Direction) -> usize {
         self.set_of[place][direction as usize]
@@ -158,6 +165,10 @@ impl Ground {
     /// Where the addresses of a network stand.
     fn addressed(&self, net: &IpNet) -> Range<usize> {
         let (first, last) = (net.network(), net.broadcast());
+        // What is written as a block is mostly outside of the cluster.
+        if self.addresses.last().is_none_or(|(ip, _)| *ip < first) {
+            return self.addresses.len()..self.addresses.len();
+        }
         let from = self.addresses.partition_point(|(ip, _)| *ip < first);
         let rest = &self.addresses[from..];
         // Mostly there is none.
@@ -208,4 +219,35 @@ pub(super) fn end(pod: &Pod) -> End {
 /// Whether `port` of `pod` has this name.
 pub(super) fn is_named(pod: &Pod, name: &str, protocol: Protocol, number: u16) -> bool {
     pod.named_port(name, protocol) == Some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::cluster;
+    use test_case::test_case;
+
+    #[test_case("10.0.1.1/32" => 1; "the last address")]
+    #[test_case("10.0.0.1/32" => 1; "the first")]
+    #[test_case("10.0.0.0/15" => 2; "both")]
+    #[test_case("10.0.1.2/32" => 0; "above all")]
+    #[test_case("10.0.0.0/32" => 0; "below all")]
+    #[test_case("10.0.0.128/25" => 0; "between them")]
+    #[test_case("fd00::/8" => 0; "of another family")]
+    fn pods_in_a_block(cidr: &str) -> usize {
+        let pods = "
+{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {nodeName: node1}, status: {podIPs: [{ip: 10.0.0.1}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: db, labels: {app: db}}, spec: {nodeName: node1}, status: {podIPs: [{ip: 10.0.1.1}]}}
+";
+        let index = Index::new(cluster(pods));
+        let ground = index.ground();
+        let mut found = Bits::none(ground.len());
+        let block = IpBlock {
+            cidr: cidr.parse().unwrap(),
+            except: Vec::new(),
+        };
+        ground.within(&block, &(0..ground.len()), &mut found);
+        found.count()
+    }
 }

@@ -6,6 +6,7 @@ use super::rules::{Piece, Set, Split};
 use super::{Edit, Ground, NotComputed, Port};
 use crate::Index;
 use crate::index::Workload;
+use foldhash::quality::RandomState;
 use ringfence_policy::model::{
     Direction, Name, NamespaceMatch, Peer, Pod, Policy, PortMatch, PortSpec, Protocol,
 };
@@ -31,11 +32,11 @@ pub(super) struct Reach<'a> {
     /// Sets that there will be; their numbers follow those of the ground's.
     sets: Vec<Set<&'a Policy>>,
     /// Their numbers, by [`Set::identity`].
-    known: HashMap<(Direction, Vec<*const Policy>), usize>,
+    known: HashMap<(Direction, Vec<*const Policy>), usize, RandomState>,
     /// The set that a workload will have, where its namespace is touched.
-    set_of: HashMap<(usize, Direction), usize>,
+    set_of: HashMap<(usize, Direction), usize, RandomState>,
     /// By the sets before and after.
-    splits: HashMap<[usize; 2], Rc<Split<'a>>>,
+    splits: HashMap<[usize; 2], Rc<Split<'a>>, RandomState>,
 }
 
 impl<'a> Reach<'a> {
@@ -48,9 +49,9 @@ impl<'a> Reach<'a> {
             allowed: steps,
             steps,
             sets: Vec::new(),
-            known: HashMap::new(),
-            set_of: HashMap::new(),
-            splits: HashMap::new(),
+            known: HashMap::default(),
+            set_of: HashMap::default(),
+            splits: HashMap::default(),
         }
     }
 
@@ -85,11 +86,19 @@ impl<'a> Reach<'a> {
             return Ok(*set);
         }
         let mut looks = 0;
-        let policies = self.edit.policies(self.index, namespace);
-        let set = Set::of(pod, direction, policies.inspect(|_| looks += 1));
+        let known = &self.ground.sets()[before];
+        let set = if known.policies.is_empty() {
+            // Those that only allow do not stand in it, and may count beside what comes.
+            let policies = self.edit.policies(self.index, namespace);
+            Set::of(pod, direction, policies.inspect(|_| looks += 1))
+        } else {
+            let known = known.policies.iter().map(AsRef::as_ref);
+            let policies = self.edit.applied(known, namespace);
+            Set::of(pod, direction, policies.inspect(|_| looks += 1))
+        };
         self.spend(16 * (looks + 1))?;
         let identity = set.identity();
-        let number = if identity == self.ground.sets()[before].identity() {
+        let number = if identity == known.identity() {
             before
         } else {
             let next = self.ground.sets().len() + self.sets.len();

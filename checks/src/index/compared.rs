@@ -77,7 +77,7 @@ impl Index {
             Operator::In(names) if *r.key == *NAME && names.len() == 1 => names.first(),
             _ => None,
         })?;
-        let labels = self.namespaces.get(name);
+        let labels = self.labels.get(name);
         let matches = labels.is_some_and(|labels| selector.matches(labels));
         Some(if matches { self.workloads(name) } else { &[] })
     }
@@ -124,6 +124,6 @@ impl Index {
 
     /// The same, also for a namespace that only its pods tell of.
     pub(crate) fn labels(&self, namespace: &str) -> Option<&Labels> {
-        self.namespaces.get(namespace)
+        self.labels.get(namespace)
     }
 }

@@ -268,6 +268,13 @@ fn includes(port: &PortMatch, protocol: Protocol, target: &TargetPort, pod: Opti
 /// The labels of a namespace. Who does not know the namespace knows its name.
 pub fn namespace_labels(index: &Index, name: &str) -> Labels {
     let labels = index.namespace(name).cloned().unwrap_or_default();
+    // As the API server has it.
+    if labels
+        .get(NAMESPACE_NAME)
+        .is_some_and(|value| **value == *name)
+    {
+        return labels;
+    }
     let labels = labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
     Labels::new(labels.chain([(NAMESPACE_NAME.to_owned(), name.to_owned())]))
 }

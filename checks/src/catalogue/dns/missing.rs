@@ -4,7 +4,7 @@ use super::{rules, wanting};
 use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
-use crate::inject::dns::{self, Fault, Target};
+use crate::inject::dns::{self, Fault};
 use crate::inject::{Part, appended};
 use ringfence_policy::model::{Direction, PortMatch, PortSpec, Protocol, Rule};
 use ringfence_policy::snapshot::Kind;
@@ -70,7 +70,7 @@ fn none(ask: &Ask, answers: &mut Answers) {
     let own = ask.subject.namespace();
     let rules = rules(ask, policy, Direction::Egress);
     let mut lacking = Vec::new();
-    let fault = match Target::find(index, config) {
+    let fault = match ask.dns(index) {
         Ok(target) if target.is_reached(own, &rules, Protocol::Udp) => return,
         Ok(target) => {
             lacking = target.lacking(own, &rules);
@@ -151,7 +151,7 @@ fn udp_only(ask: &Ask, answers: &mut Answers) {
     let config = ask.world.config;
     let own = ask.subject.namespace();
     let rules = rules(ask, policy, Direction::Egress);
-    let target = ask.world.index.map(|index| Target::find(index, config));
+    let target = ask.world.index.map(|index| ask.dns(index));
     let reaches = |protocol| match &target {
         Some(Ok(target)) => target.is_reached(own, &rules, protocol),
         _ => dns::is_plausible(own, &rules, protocol, &config.dns.service),

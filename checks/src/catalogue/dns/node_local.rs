@@ -4,7 +4,7 @@ use super::{rules, wanting};
 use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
-use crate::inject::dns::{self, PROTOCOLS, Target, single, standard};
+use crate::inject::dns::{self, PROTOCOLS, single, standard};
 use crate::inject::{Part, appended};
 use crate::{Config, Index};
 use ringfence_policy::model::{Direction, Peer, PortSpec, Protocol, Rule};
@@ -97,7 +97,7 @@ fn node_local(ask: &Ask, answers: &mut Answers) {
     let own = ask.subject.namespace();
     let rules = rules(ask, policy, Direction::Egress);
     // Who cannot ask the DNS pods either hears about that.
-    let Ok(target) = Target::find(index, ask.world.config) else {
+    let Ok(target) = ask.dns(index) else {
         return;
     };
     if !target.is_reached(own, &rules, Protocol::Udp) {

@@ -3,7 +3,7 @@
 use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
-use crate::inject::dns::{self, Target};
+use crate::inject::dns;
 use crate::inject::rule;
 use ringfence_policy::model::{Direction, Peer, PortMatch, PortSpec, Protocol};
 use ringfence_policy::snapshot::Kind;
@@ -52,8 +52,8 @@ spec:
 };
 
 fn world(ask: &Ask, answers: &mut Answers) {
-    let target = ask.world.index.map(|i| Target::find(i, ask.world.config));
-    let target = target.and_then(Result::ok);
+    let target = ask.world.index.map(|index| ask.dns(index));
+    let target = target.and_then(|found| found.as_ref().ok());
     for place in ask.subject.rules() {
         if place.direction != Direction::Egress || !place.rule.ports.iter().any(is_dns) {
             continue;

@@ -5,7 +5,7 @@ use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
 use crate::inject::Part;
-use crate::inject::dns::{self, Target};
+use crate::inject::dns;
 use ringfence_policy::model::{Direction, PortSpec, Protocol, TargetPort};
 use ringfence_policy::snapshot::Kind;
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ fn target_port(ask: &Ask, answers: &mut Answers) {
     let Some(index) = ask.index(answers) else {
         return;
     };
-    let Ok(target) = Target::find(index, ask.world.config) else {
+    let Ok(target) = ask.dns(index) else {
         return;
     };
     let own = ask.subject.namespace();

@@ -132,7 +132,7 @@ fn peer(ask: &Ask, answers: &mut Answers) {
         config.monitoring.contains(namespace)
             || config.gateways.iter().any(|g| g.namespace == *namespace)
     };
-    for used in &selectors(ask.subject) {
+    for used in selectors(ask) {
         let (Some((place, at)), Over::Pods(namespaces)) = (used.peer, used.over) else {
             continue;
         };

@@ -6,4 +6,4 @@ pub mod namespaces;
 pub mod nobody;
 pub mod notin;
 pub mod typo;
-mod used;
+pub(crate) mod used;

@@ -67,16 +67,15 @@ fn ns_label_none(ask: &Ask, answers: &mut Answers) {
     if ask.subject.as_namespace().is_some() {
         return label_lost(ask, answers);
     }
-    let of_namespaces = |used: &Used| matches!(used.over, Over::Namespaces);
-    let mut all = selectors(ask.subject);
-    all.retain(of_namespaces);
-    if all.is_empty() {
+    let of_namespaces = |used: &&Used| matches!(used.over, Over::Namespaces);
+    let mut all = selectors(ask).iter().filter(of_namespaces).peekable();
+    if all.peek().is_none() {
         return;
     }
     let Some(index) = ask.index(answers) else {
         return;
     };
-    for used in &all {
+    for used in &mut all {
         if !used.is_empty(ask, index) || used.is_unclear(ask, index) || typo(used, index).is_some()
         {
             continue;

@@ -153,8 +153,8 @@ fn matching_nothing<'a>(
     answers: &mut Answers,
     wanted: impl Fn(&Used) -> bool,
 ) -> Vec<(Used<'a>, Option<Place<'a>>)> {
-    let mut all = selectors(ask.subject);
-    all.retain(wanted);
+    let all = selectors(ask).iter().copied();
+    let mut all: Vec<Used> = all.filter(wanted).collect();
     if all.is_empty() {
         return Vec::new();
     }

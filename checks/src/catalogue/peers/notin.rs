@@ -63,7 +63,7 @@ spec:
 };
 
 fn notin_absent(ask: &Ask, answers: &mut Answers) {
-    for used in &selectors(ask.subject) {
+    for used in selectors(ask) {
         if used.peer.is_none() {
             continue;
         }

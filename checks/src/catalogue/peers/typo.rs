@@ -69,7 +69,7 @@ fn label_typo(ask: &Ask, answers: &mut Answers) {
     let Some(index) = ask.index(answers) else {
         return;
     };
-    for used in &selectors(ask.subject) {
+    for used in selectors(ask) {
         if !used.is_empty(ask, index) {
             continue;
         }

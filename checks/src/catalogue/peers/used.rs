@@ -7,7 +7,7 @@ use ringfence_policy::model::{Labels, NamespaceMatch, Peer, Selector};
 
 /// A selector in a policy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Used<'a> {
+pub(crate) struct Used<'a> {
     /// Its place among the policy's selectors.
     at: usize,
     /// The namespace of the policy.
@@ -22,7 +22,7 @@ pub(super) struct Used<'a> {
 
 /// What a selector is held against.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Over<'a> {
+pub(crate) enum Over<'a> {
     /// Namespaces.
     Namespaces,
     /// The pods of these namespaces.
@@ -34,7 +34,11 @@ pub(super) enum Over<'a> {
 const MOST: usize = 64;
 
 /// The selectors of a policy; those of a peer's namespaces stand before those of its pods.
-pub(super) fn selectors<'a>(subject: &'a Subject) -> Vec<Used<'a>> {
+pub(super) fn selectors<'a>(ask: &Ask<'a>) -> &'a [Used<'a>] {
+    ask.memo.selectors.get_or_init(|| listed(ask.subject))
+}
+
+fn listed<'a>(subject: &'a Subject<'a>) -> Vec<Used<'a>> {
     let Some(policy) = subject.policy() else {
         return Vec::new();
     };
@@ -130,7 +134,7 @@ impl<'a> Used<'a> {
     /// Whether it matches nothing.
     pub(super) fn is_empty(&self, ask: &Ask, index: &Index) -> bool {
         let all = ask.memo.matches_nothing.get_or_init(|| {
-            let all = selectors(ask.subject);
+            let all = selectors(ask);
             let matches = |used: &Used| used.would_match(index, used.selector);
             all.iter().map(|used| !matches(used)).collect()
         });

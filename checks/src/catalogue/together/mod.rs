@@ -2,6 +2,7 @@
 
 pub mod contains;
 pub mod one_sided;
+mod pair;
 pub mod redundant;
 pub mod whole;
 

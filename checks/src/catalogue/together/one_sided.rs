@@ -1,15 +1,13 @@
 //! Traffic that one end allows and the other does not.
 
+use super::pair::Pair;
 use crate::catalogue::budget::Budget;
 use crate::catalogue::words::{selector, short};
 use crate::catalogue::{Check, Mend, Scope};
 use crate::engine::{Answers, Ask};
 use crate::finding::Level;
-use crate::index::{Index, Workload};
-use crate::subject::Place;
-use ringfence_policy::model::{
-    Direction, NamespaceMatch, Peer, Pod, Policy, PortMatch, PortSpec, Rule,
-};
+use crate::index::Workload;
+use ringfence_policy::model::{Direction, NamespaceMatch, Peer};
 use ringfence_policy::snapshot::Kind;
 
 /// Allowed here, denied there.
@@ -145,7 +143,7 @@ fn one_sided(ask: &Ask, answers: &mut Answers) {
                     policy,
                     place,
                     near: &near.pod,
-                    far: &far.pod,
+                    far,
                 };
                 pair.is_closed(&mut budget)
             });
@@ -163,11 +161,13 @@ fn one_sided(ask: &Ask, answers: &mut Answers) {
                      rule there"
                 ),
             };
-            let namespaces = match namespaces {
-                NamespaceMatch::Own => "own".to_owned(),
-                NamespaceMatch::Labels(labels) => selector(labels),
-            };
-            let evidence = format!("{} {namespaces} {}", place.direction, selector(pods));
+            let evidence = ask.evidence(|| {
+                let namespaces = match namespaces {
+                    NamespaceMatch::Own => "own".to_owned(),
+                    NamespaceMatch::Labels(labels) => selector(labels),
+                };
+                format!("{} {namespaces} {}", place.direction, selector(pods))
+            });
             answers.found(place.peer(at), sentence, evidence);
         }
     }
@@ -178,94 +178,6 @@ fn few<'a>(workloads: impl Iterator<Item = &'a Workload>) -> Option<Vec<&'a Work
     let judged = workloads.filter(|w| !w.pod.host_network);
     let few: Vec<&Workload> = judged.take(MOST + 1).collect();
     (1..=MOST).contains(&few.len()).then_some(few)
-}
-
-/// A pod that a policy selects and one that a peer of its rule names.
-struct Pair<'a> {
-    index: &'a Index,
-    policy: &'a Policy,
-    place: Place<'a>,
-    near: &'a Pod,
-    far: &'a Pod,
-}
-
-impl Pair<'_> {
-    /// Whether the policies of the far end deny all that the rule allows. `false` when
-    /// looking at them takes too long.
-    fn is_closed(&self, budget: &mut Budget) -> bool {
-        let facing = match self.place.direction {
-            Direction::Ingress => Direction::Egress,
-            Direction::Egress => Direction::Ingress,
-        };
-        let namespace = &*self.far.key.namespace;
-        // The policy that is judged stands for the one of its name in the cluster.
-        let others = self.index.policies(namespace).map(AsRef::as_ref);
-        let own = Some(self.policy).filter(|p| *p.key.namespace == *namespace);
-        let others = others.filter(|p| own.is_none_or(|own| p.key.name != own.key.name));
-        let mut isolated = false;
-        for policy in others.chain(own) {
-            if !budget.spend(1) {
-                return false;
-            }
-            let Some(rules) = policy.rules(facing) else {
-                continue;
-            };
-            if !policy.pod_selector.matches(&self.far.labels) {
-                continue;
-            }
-            // A companion only adds to what its author's policy allows.
-            isolated |= !policy.allow_only;
-            for rule in rules {
-                if !budget.spend(rule.peers.len() + rule.ports.len()) || self.opens(policy, rule) {
-                    return false;
-                }
-            }
-        }
-        isolated
-    }
-
-    /// Whether a rule of a policy at the far end allows any of the traffic.
-    fn opens(&self, policy: &Policy, rule: &Rule) -> bool {
-        let Pod {
-            labels, key, ips, ..
-        } = self.near;
-        let near = rule.peers.is_empty()
-            || rule.peers.iter().any(|peer| match peer {
-                Peer::Block(block) => ips.iter().any(|ip| {
-                    block.cidr.contains(ip) && !block.except.iter().any(|e| e.contains(ip))
-                }),
-                Peer::Pods { namespaces, pods } => {
-                    pods.matches(labels)
-                        && self
-                            .index
-                            .is_peer(&policy.key.namespace, namespaces, &key.namespace)
-                }
-            });
-        let receiver = match self.place.direction {
-            Direction::Ingress => self.near,
-            Direction::Egress => self.far,
-        };
-        near && overlap(&self.place.rule.ports, &rule.ports, receiver)
-    }
-}
-
-/// Whether two lists of ports have any in common on a pod.
-fn overlap(ours: &[PortMatch], theirs: &[PortMatch], pod: &Pod) -> bool {
-    if ours.is_empty() || theirs.is_empty() {
-        return true;
-    }
-    let numbers = |port: &PortMatch| match &port.port {
-        PortSpec::Any => Some((0, u16::MAX)),
-        PortSpec::Range(first, last) => Some((*first, *last)),
-        PortSpec::Named(name) => pod.named_port(name, port.protocol).map(|n| (n, n)),
-    };
-    ours.iter().any(|a| {
-        theirs.iter().any(|b| {
-            let ranges = numbers(a).zip(numbers(b));
-            let meet = ranges.is_some_and(|((a, b), (c, d))| a <= d && c <= b);
-            a.protocol == b.protocol && meet
-        })
-    })
 }
 
 #[cfg(test)]
@@ -346,6 +258,33 @@ mod tests {
             case.paths(ONE_SIDED.id, &policy(TO)).len()
         };
         assert_eq!((found(&far), found(&companion(&far))), (1, 0));
+    }
+
+    /// Nobody isolates the pods before, so that only the companion is there for them.
+    #[test_case("podSelector: {}", true; "one that lets in")]
+    #[test_case("podSelector: {matchLabels: {app: other}}", false; "near miss: others")]
+    fn a_companion_of_a_policy_that_stands_in_its_own_way(from: &str, helps: bool) {
+        let helper = format!("{{podSelector: {{}}, ingress: [{{from: [{{{from}}}]}}]}}");
+        let helper = companion(&policy(&helper)).replace("name: p,", "name: p-companion,");
+        let case = Case::within(&format!("{PODS}{helper}"));
+        let spec = "{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{podSelector: {}}]}]}";
+        let found = case.paths(ONE_SIDED.id, &policy(spec));
+        assert_eq!(found.is_empty(), helps);
+    }
+
+    #[test]
+    fn pods_that_are_leaving_are_there_yet() {
+        let leaving = PODS.replace(
+            "labels: {app: db}}",
+            "labels: {app: db}, deletionTimestamp: '2026-06-01T12:00:00Z'}",
+        );
+        let far = policy("{podSelector: {}}").replace("namespace: default", "namespace: far");
+        let leaving = leaving.replace(
+            "{name: db-b, namespace: far",
+            "{name: db-b, namespace: default",
+        );
+        let case = Case::within(&format!("{leaving}{far}"));
+        assert_eq!(case.paths(ONE_SIDED.id, &policy(TO)).len(), 1);
     }
 
     #[test]

@@ -202,12 +202,12 @@ fn shadowed(ask: &Ask, answers: &mut Answers) {
         };
         let sentence =
             format!("{wider} already allows all of this; delete whichever of the two is not meant");
-        let rule = &ask.subject.raw["spec"][place.direction.to_string()][place.index];
-        answers.found(
-            place.path(),
-            sentence,
-            format!("{} {rule}", place.direction),
-        );
+        let direction = place.direction;
+        let evidence = ask.evidence(|| {
+            let rule = &ask.subject.raw["spec"][direction.to_string()][place.index];
+            format!("{direction} {rule}")
+        });
+        answers.found(place.path(), sentence, evidence);
     }
 }
 
