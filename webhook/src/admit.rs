@@ -316,8 +316,12 @@ fn mutate<'a>(subject: &'a Subject<'a>, old: Before<'a>, world: &'a World<'a>) -
 
 /// JSON objects and lists, about: braces within strings count as well.
 fn nodes(object: &RawValue) -> usize {
-    let bytes = object.get().bytes();
-    bytes.filter(|b| matches!(b, b'{' | b'[')).count()
+    let opens = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
+    // So many at a time fit into a byte, and a byte's sum is worked out for many at once.
+    let parts = object.get().as_bytes().chunks(u8::MAX.into());
+    parts
+        .map(|part| usize::from(part.iter().map(opens).sum::<u8>()))
+        .sum()
 }
 
 /// The object's JSON. What the API server knows but the object does not say yet (with

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 /// Without control characters: one of them makes the API server drop a whole warning, and
 /// a line break would forge a line of a log. Those that turn the writing direction go too.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    // Nearly always.
-    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+    // Nearly always. Without a way out in the middle many letters are looked at at once.
+    let is_plain = |plain: bool, byte: u8| plain & (b' '..=b'~').contains(&byte);
+    if text.bytes().fold(true, is_plain) {
         return Cow::Borrowed(text);
     }
     let is_bad = |c: char| {
