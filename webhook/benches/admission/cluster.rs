@@ -44,7 +44,11 @@ pub fn objects() -> BTreeMap<&'static str, Vec<Value>> {
         "spec": {"clusterIP": "10.96.0.10", "selector": {"k8s-app": "kube-dns"}, "ports": [
             {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
             {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53}]}});
-    let policies = (0..POLICIES).map(|n| policy(n % NAMESPACES, n / NAMESPACES, 3));
+    let policies = (0..POLICIES).map(|n| {
+        let (namespace, number) = (n % NAMESPACES, n / NAMESPACES);
+        let update = Update::in_place_of(namespace, number);
+        update.map_or_else(|| policy(namespace, number, 4, 0), |u| u.old(u.rules()))
+    });
     BTreeMap::from([
         ("namespaces", namespaces.chain([kube_system]).collect()),
         ("nodes", nodes.collect()),
@@ -54,14 +58,27 @@ pub fn objects() -> BTreeMap<&'static str, Vec<Value>> {
     ])
 }
 
-fn policy(namespace: usize, number: usize, rules: usize) -> Value {
+/// Both ends of what a policy allows allow it: who is `offset` namespaces and workloads
+/// further may come in, and who is as much before may be gone to.
+fn policy(namespace: usize, number: usize, rules: usize, shift: usize) -> Value {
+    // Two policies select the same pods, and say something else about them.
+    let port = if number < APPS { 8080 } else { 9000 + number };
     let rule = |at: usize, far: &str| {
+        let offset = at % 2 + shift;
+        let (app, team) = match far {
+            "from" => (number + offset, namespace + offset),
+            _ => (number + APPS - offset, namespace + NAMESPACES - offset),
+        };
+        let (app, team) = (
+            format!("app-{}", app % APPS),
+            format!("team-{}", team % NAMESPACES),
+        );
         json!({far: [
-                {"podSelector": {"matchLabels": {"app": format!("app-{}", (number + at) % APPS)}}},
-                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": format!("team-{}", at % NAMESPACES)}},
-                    "podSelector": {"matchLabels": {"app": format!("app-{}", at % APPS)}}},
+                {"podSelector": {"matchLabels": {"app": app}}},
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": team}},
+                    "podSelector": {"matchLabels": {"app": app}}},
                 {"ipBlock": {"cidr": format!("172.{}.{}.0/24", 16 + at / 256 % 16, at % 256)}}],
-            "ports": [{"port": 8080, "protocol": "TCP"}, {"port": 1024 + at % 60_000, "protocol": "TCP"}]})
+            "ports": [{"port": port, "protocol": "TCP"}, {"port": 1024 + at % 60_000, "protocol": "TCP"}]})
     };
     let dns = json!({"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
             "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
@@ -77,17 +94,57 @@ fn policy(namespace: usize, number: usize, rules: usize) -> Value {
             "ingress": ingress.collect::<Vec<_>>(), "egress": egress.collect::<Vec<_>>()}})
 }
 
-/// An update of a policy in a body of about so many bytes: one port of it changes.
-pub fn update(bytes: usize) -> Vec<u8> {
-    let body = |rules: usize| {
-        let old = policy(7, 3, rules);
+/// An update of a policy of its namespace: one port of it changes, which cuts what came to
+/// the pods by it.
+pub struct Update {
+    namespace: usize,
+    /// Of the body, about.
+    bytes: usize,
+    /// As many namespaces and workloads the peers are away from those that allow it, too.
+    shift: usize,
+}
+
+/// Most of what people write.
+pub const SMALL: Update = Update::new(7, 4 << 10, 0);
+/// A long list.
+pub const MIDDLE: Update = Update::new(8, 34 << 10, 0);
+/// As long as [`SMALL`]; the other end denies all of it.
+pub const WRONG: Update = Update::new(9, 4 << 10, 2);
+/// As long as can be stored. The cluster has another policy in its place.
+pub const HUGE: Update = Update::new(10, 9 << 20, 0);
+
+impl Update {
+    /// The number of its policy.
+    const POLICY: usize = 3;
+
+    const fn new(namespace: usize, bytes: usize, shift: usize) -> Self {
+        Self {
+            namespace,
+            bytes,
+            shift,
+        }
+    }
+
+    /// What the cluster has in place of a policy.
+    fn in_place_of(namespace: usize, number: usize) -> Option<Self> {
+        let kept = [SMALL, MIDDLE, WRONG].into_iter();
+        let mut here = kept.filter(|u| (u.namespace, Self::POLICY) == (namespace, number));
+        here.next()
+    }
+
+    fn old(&self, rules: usize) -> Value {
+        policy(self.namespace, Self::POLICY, rules, self.shift)
+    }
+
+    fn with(&self, rules: usize) -> String {
+        let old = self.old(rules);
         let mut new = old.clone();
         new["spec"]["ingress"][0]["ports"][0]["port"] = 8081.into();
         let request = json!({
             "kind": {"group": "networking.k8s.io", "version": "v1", "kind": "NetworkPolicy"},
             "resource": {"group": "networking.k8s.io", "version": "v1", "resource": "networkpolicies"},
-            "name": "policy-3", "namespace": "team-7", "operation": "UPDATE",
-            "userInfo": {"username": "anna", "groups": ["devs", "system:authenticated"]},
+            "name": format!("policy-{}", Self::POLICY), "namespace": format!("team-{}", self.namespace),
+            "operation": "UPDATE", "userInfo": {"username": "anna", "groups": ["devs", "system:authenticated"]},
             "object": new, "oldObject": old, "dryRun": false,
             "options": {"kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1"}})
         .to_string();
@@ -95,9 +152,16 @@ pub fn update(bytes: usize) -> Vec<u8> {
             r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002",{}}}"#,
             &request[1..]
         )
-    };
-    // Every rule is as large as the other, nearly.
-    let (few, more) = (body(2).len(), body(102).len());
-    let rule = (more - few) / 100;
-    body(2 + bytes.saturating_sub(few) / rule).into_bytes()
+    }
+
+    /// Every rule is as large as the other, nearly.
+    fn rules(&self) -> usize {
+        let (few, more) = (self.with(2).len(), self.with(102).len());
+        2 + self.bytes.saturating_sub(few) / ((more - few) / 100)
+    }
+
+    /// The request's body.
+    pub fn body(&self) -> Vec<u8> {
+        self.with(self.rules()).into_bytes()
+    }
 }

@@ -27,8 +27,8 @@ pub struct Load {
     all: Duration,
 }
 
-/// Connections of the paced load.
-const PACED: u32 = 20;
+/// Nearly as many connections as an API server keeps open: 25.
+const CONNECTIONS: u32 = 20;
 
 struct Client {
     tls: TlsStream<TcpStream>,
@@ -95,10 +95,10 @@ impl Load {
         let request = target.request(body);
         let mut clients = JoinSet::new();
         let start = Instant::now() + Duration::from_millis(500);
-        let step = Duration::from_secs(1) * PACED / rate;
-        for number in 0..PACED {
+        let step = Duration::from_secs(1) * CONNECTIONS / rate;
+        for number in 0..CONNECTIONS {
             let mut client = target.client(&request).await;
-            let mut due = start + step * number / PACED;
+            let mut due = start + step * number / CONNECTIONS;
             clients.spawn(async move {
                 let mut times = Vec::new();
                 while due < start + time {
@@ -113,11 +113,11 @@ impl Load {
         Self::gather(clients, time).await
     }
 
-    /// As fast as `connections` are answered.
-    pub async fn closed(target: &Target, body: &[u8], connections: usize, time: Duration) -> Self {
+    /// As fast as they are answered.
+    pub async fn closed(target: &Target, body: &[u8], time: Duration) -> Self {
         let request = target.request(body);
         let mut clients = JoinSet::new();
-        for _ in 0..connections {
+        for _ in 0..CONNECTIONS {
             let mut client = target.client(&request).await;
             clients.spawn(async move {
                 let start = Instant::now();

@@ -21,6 +21,9 @@ const SHARE: f64 = 0.7;
 const AT_REST: f64 = 80.0;
 const UNDER_LOAD: f64 = 160.0;
 
+/// How often each server has its turn.
+const TURNS: u32 = 6;
+
 fn main() {
     let mut arguments = std::env::args().skip_while(|a| a != "--yardstick").skip(1);
     if let Some(what) = arguments.next() {
@@ -59,9 +62,14 @@ async fn bench() {
     let rest = server.resident();
     report("resident at rest", rest, "MiB", rest <= AT_REST);
 
-    let small = cluster::update(4 << 10);
-    let middle = cluster::update(34 << 10);
-    println!("bodies of {} and {} bytes", small.len(), middle.len());
+    let small = cluster::SMALL.body();
+    let bodies = [
+        ("4 KB", small.clone()),
+        ("34 KB", cluster::MIDDLE.body()),
+        ("4 KB, eight warnings", cluster::WRONG.body()),
+    ];
+    let lengths = bodies.iter().map(|(_, body)| body.len());
+    println!("bodies of {:?} bytes", lengths.collect::<Vec<_>>());
     for path in ["/validate", "/mutate"] {
         let load = Load::paced(
             &target(&server, path),
@@ -84,17 +92,17 @@ async fn bench() {
     let read = Server::yardstick(folder.path(), "read").await;
     let parse = Server::yardstick(folder.path(), "parse").await;
     let echo = Server::yardstick(folder.path(), "echo").await;
-    for (name, body) in [("4 KB", &small), ("34 KB", &middle)] {
+    for (name, body) in &bodies {
         let mut sums = [0.0; 4];
         let mut processor = [0.0; 4];
         let mut requests = [0; 4];
         // In turn, so that what else the machine does falls on all of them.
-        for _ in 0..3 {
+        for _ in 0..TURNS {
             for (at, server) in [&server, &read, &parse, &echo].into_iter().enumerate() {
                 let target = target(server, "/validate");
                 let before = server.processor();
-                let load = Load::closed(&target, body, 8, Duration::from_secs(2)).await;
-                sums[at] += load.rate() / 3.0;
+                let load = Load::closed(&target, body, Duration::from_secs(2)).await;
+                sums[at] += load.rate() / f64::from(TURNS);
                 processor[at] += server.processor().saturating_sub(before).as_secs_f64() * 1e6;
                 requests[at] += load.requests();
             }
@@ -122,7 +130,7 @@ async fn bench() {
             parse / echo
         );
     }
-    let huge = cluster::update(9 << 20);
+    let huge = cluster::HUGE.body();
     server.forget_peak();
     let answers = Load::burst(&target(&server, "/validate"), &huge, 20).await;
     let peak = server.peak();
