@@ -94,8 +94,7 @@ fn policy(namespace: usize, number: usize, rules: usize, shift: usize) -> Value 
             "ingress": ingress.collect::<Vec<_>>(), "egress": egress.collect::<Vec<_>>()}})
 }
 
-/// An update of a policy of its namespace: one port of it changes, which cuts what came to
-/// the pods by it.
+/// An update of a policy of its namespace: one port of its first rule changes.
 pub struct Update {
     namespace: usize,
     /// Of the body, about.
@@ -104,9 +103,9 @@ pub struct Update {
     shift: usize,
 }
 
-/// Most of what people write.
+/// Most of what people write. It cuts what came by that port, and is told so.
 pub const SMALL: Update = Update::new(7, 4 << 10, 0);
-/// A long list.
+/// A long list, in which other rules allow the same: it draws no warning.
 pub const MIDDLE: Update = Update::new(8, 34 << 10, 0);
 /// As long as [`SMALL`]; the other end denies all of it.
 pub const WRONG: Update = Update::new(9, 4 << 10, 2);
