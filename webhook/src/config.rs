@@ -72,7 +72,7 @@ pub struct Cli {
     #[arg(long, env = "RINGFENCE_DRAIN", value_name = "DURATION")]
     #[arg(default_value = "5s", value_parser = duration)]
     pub drain: Duration,
-    /// Threads that answer requests; 0: as many as there are cores.
+    /// Threads for connections, and as many that judge; 0: as many as there are cores.
     #[arg(long, env = "RINGFENCE_THREADS", value_name = "NUMBER")]
     #[arg(default_value_t = 2)]
     pub threads: usize,

@@ -6,7 +6,7 @@ use crate::configuration;
 use crate::files::{Files, Look, Told};
 use crate::health::Health;
 use crate::metrics::{Loaded, Metrics};
-use crate::server::{Server, router};
+use crate::server::{Server, router, runtime};
 use crate::service::{Known, Service};
 use crate::status::{Concern, Status};
 use crate::tls::Pair;
@@ -31,10 +31,7 @@ const CLOCK: Duration = Duration::from_mins(1);
 /// # Errors
 /// What it cannot start with, or cannot go on without.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.threads)
-        .enable_all()
-        .build()
+    runtime(settings.threads)
         .context("cannot start threads")?
         .block_on(serve(settings))
 }

@@ -13,7 +13,7 @@ use ringfence_policy::parse;
 use ringfence_webhook::admit::{Decision, Hook};
 use ringfence_webhook::config::{Cli, start_logging};
 use ringfence_webhook::metrics::Metrics;
-use ringfence_webhook::server::{Server, router};
+use ringfence_webhook::server::{Server, router, runtime};
 use ringfence_webhook::service::{Answers, NoAnswer, tell};
 use ringfence_webhook::status::Status;
 use ringfence_webhook::tls::Pair;
@@ -52,12 +52,7 @@ pub fn serve(what: &str, place: &str) {
             .layer(DefaultBodyLimit::disable()),
     };
     let address = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    runtime(2).unwrap().block_on(async {
         let tls = RustlsConfig::from_config(pair.config);
         let server = Server::start(address, tls, router, metrics).unwrap();
         std::future::pending::<()>().await;

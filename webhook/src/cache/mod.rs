@@ -13,6 +13,7 @@ use ringfence_cluster::{Feed, Folder, Kubernetes, Origin, Position, Store};
 use ringfence_isolation::judge::Fences;
 use ringfence_policy::snapshot::Kind;
 use settled::Settled;
+use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -145,6 +146,13 @@ async fn run(mut cache: Cache, rest: Rest) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was freed goes back to the system when its time has come and somebody frees a page
+/// again. After a large index nobody may do so for long: so this thread does, now and then.
+fn give_back() {
+    const PAGE: usize = 1 << 20;
+    drop(black_box(Vec::<u8>::with_capacity(PAGE)));
+}
+
 // === impl Cache ===
 
 impl Cache {
@@ -163,7 +171,7 @@ impl Cache {
                         self.take(event);
                     }
                 }
-                () = sleep_until(wake.into()) => {}
+                () = sleep_until(wake.into()) => give_back(),
             }
             self.look(Instant::now());
         }

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpSocket;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 /// Connections that the kernel may keep for us.
@@ -33,6 +34,19 @@ pub struct Server {
     address: SocketAddr,
     handle: Handle<SocketAddr>,
     task: JoinHandle<io::Result<()>>,
+}
+
+/// `threads` for connections, and as many that judge: large bodies, which may keep
+/// [`router::HEAVY`] threads busy for long, do not take them from the small ones.
+///
+/// # Errors
+/// The system has no threads for us.
+pub fn runtime(threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(threads + router::HEAVY as usize)
+        .enable_all()
+        .build()
 }
 
 // === impl Server ===

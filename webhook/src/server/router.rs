@@ -21,7 +21,7 @@ use tokio::time::timeout;
 /// A body above this size has the heavy lane for itself.
 const HUGE_BODY: usize = 1 << 20;
 /// The heavy lane: so many bodies that are not small are judged at a time.
-const HEAVY: u32 = 2;
+pub(super) const HEAVY: u32 = 2;
 /// A body has to arrive within this time once there is room for it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -92,17 +92,20 @@ impl<A: Answers> Gate<A> {
             Ok(received) => received,
             Err(no_body) => return self.no_body(hook, &no_body),
         };
-        if bytes.len() <= SMALL_BODY {
-            let answer = self.service.answer(hook, &bytes);
-            return self.finish(hook, answer);
-        }
-        let lanes = if bytes.len() > HUGE_BODY { HEAVY } else { 1 };
+        // A small body needs no lane.
+        let lanes = match bytes.len() {
+            ..=SMALL_BODY => 0,
+            ..=HUGE_BODY => 1,
+            _ => HEAVY,
+        };
         let lane = Arc::clone(&self.heavy).acquire_many_owned(lanes);
         let Ok(Ok(lane)) = timeout(left(), lane).await else {
             return self.overloaded(hook, &bytes);
         };
         let uid = uid_of_beginning(&bytes).map(str::to_owned);
         let service = self.service.clone();
+        // Apart from TLS and HTTP: on a thread that judges one after the other, each finds
+        // in the processor's caches what the one before it needed.
         let work = tokio::task::spawn_blocking(move || {
             let answer = service.answer(hook, &bytes);
             drop((bytes, share, lane));
@@ -110,7 +113,7 @@ impl<A: Answers> Gate<A> {
         });
         match (timeout(left(), work).await, uid) {
             (Ok(Ok(answer)), _) => self.finish(hook, answer),
-            // The work goes on and keeps its lane, so that it is not started twice.
+            // The work goes on and keeps its lane, so that no more is started beside it.
             (Err(_), Some(uid)) => self.overrun(&uid),
             (Err(_), None) => self.text(
                 Refused::Overrun,

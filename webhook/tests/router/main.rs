@@ -2,6 +2,7 @@
 //! much to do.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod judging;
 mod overload;
 mod seeds;
 
