@@ -93,10 +93,10 @@ impl<A: Answers> Gate<A> {
             Err(no_body) => return self.no_body(hook, &no_body),
         };
         // A small body needs no lane.
-        let lanes = match bytes.len() {
-            ..=SMALL_BODY => 0,
-            ..=HUGE_BODY => 1,
-            _ => HEAVY,
+        let lanes = if bytes.len() > HUGE_BODY {
+            HEAVY
+        } else {
+            u32::from(bytes.len() > SMALL_BODY)
         };
         let lane = Arc::clone(&self.heavy).acquire_many_owned(lanes);
         let Ok(Ok(lane)) = timeout(left(), lane).await else {
