@@ -36,8 +36,8 @@ pub struct Server {
     task: JoinHandle<io::Result<()>>,
 }
 
-/// `threads` for connections, and as many that judge: large bodies, which may keep
-/// [`router::HEAVY`] threads busy for long, do not take them from the small ones.
+/// `threads` for connections, and as many that judge. Large bodies, two at a time, have
+/// theirs beside them: they may take long, and take none from the small ones.
 ///
 /// # Errors
 /// The system has no threads for us.
